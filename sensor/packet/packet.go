@@ -1,0 +1,122 @@
+// Package packet turns captured frames into decoded packets: link, VLAN, network and transport headers,
+// and the payload above them. A frame that cannot be decoded is data, not an error: it comes back with
+// Malformed set. Nothing here keeps state or allocates per frame.
+package packet
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// LinkType is a DLT/LINKTYPE number of the pcap format.
+type LinkType uint32
+
+// Link types the decoder understands.
+const (
+	LinkEthernet LinkType = 1
+	LinkRawBSD   LinkType = 12
+	LinkRaw      LinkType = 101
+	LinkSLL      LinkType = 113
+	LinkIPv4     LinkType = 228
+	LinkIPv6     LinkType = 229
+	LinkSLL2     LinkType = 276
+)
+
+// Frame is one captured frame. Data is only valid until the next frame is read.
+type Frame struct {
+	// Index counts frames of the whole source from 1, over all its files.
+	Index uint64
+	Time  time.Time // UTC; shifted already where a replay shifts
+	Link  LinkType
+	Data  []byte
+	// Length is the length on the wire; more than len(Data) where the capture cut the frame.
+	Length int
+}
+
+// MAC is a hardware address; the zero value means there was none.
+type MAC [6]byte
+
+// String gives the address as lower-case hex with colons.
+func (m MAC) String() string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+}
+
+// IsZero reports the absence of an address.
+func (m MAC) IsZero() bool { return m == MAC{} }
+
+// IsMulticast reports group addresses, broadcast among them.
+func (m MAC) IsMulticast() bool { return m[0]&1 == 1 }
+
+// TCP flags.
+const (
+	FIN = 1 << iota
+	SYN
+	RST
+	PSH
+	ACK
+	URG
+)
+
+// IP protocol numbers used by name.
+const (
+	ProtoICMP   = 1
+	ProtoTCP    = 6
+	ProtoUDP    = 17
+	ProtoICMPv6 = 58
+)
+
+// EtherTypes used by name.
+const (
+	EtherIPv4 = 0x0800
+	EtherARP  = 0x0806
+	EtherIPv6 = 0x86dd
+)
+
+// Packet is one decoded frame. Fields above the first header that could not be decoded are zero.
+// Payload aliases Frame.Data (or the reassembled datagram): valid until the next frame.
+type Packet struct {
+	Frame *Frame
+
+	SrcMAC, DstMAC MAC
+	VLANs          [2]uint16 // outer first; 0 where absent
+	EtherType      uint16    // after the VLAN tags; 0 for raw IP
+
+	Src, Dst netip.Addr // invalid where the frame holds no IP
+	IPProto  uint8
+	TTL      uint8
+	// Fragment is set on an IP fragment that did not complete a datagram; ports and Payload are then empty.
+	Fragment bool
+
+	SrcPort, DstPort uint16
+	Seq, Ack         uint32 // TCP only
+	Flags            uint8  // TCP only
+	Window           uint16 // TCP only
+	ICMPType         uint8
+	ICMPCode         uint8
+
+	ARP ARP // EtherType EtherARP only
+
+	// Payload is what the innermost decoded header carries: the TCP segment's or UDP datagram's data,
+	// the ICMP body, or the Ethernet payload where nothing above was decoded.
+	Payload []byte
+
+	// Malformed is set where a header contradicts itself or is cut short.
+	Malformed *Malformed
+}
+
+// ARP is the body of an ARP packet (RFC 826) for IPv4 over Ethernet.
+type ARP struct {
+	Op        uint16 // 1 request, 2 reply
+	SenderMAC MAC
+	SenderIP  netip.Addr
+	TargetMAC MAC
+	TargetIP  netip.Addr
+}
+
+// Malformed says where a header or message breaks its specification.
+type Malformed struct {
+	Layer  string // "ethernet", "ipv4", "tcp", or a protocol id such as "modbus"
+	Offset int    // byte offset within that layer
+	Rule   string // the rule broken, such as "length field 300 exceeds the frame"
+}
