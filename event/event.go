@@ -69,15 +69,37 @@ func (r *Record) Validate() error {
 	return nil
 }
 
-// Batch is what a sensor sends upward in one request: records in order of sequence, without gaps inside
-// the batch. Answered by an Ack.
+// Batch is what a sensor sends upward in one request: records in order of sequence, without gaps but those
+// that Dropped names. Answered by an Ack, or refused with a SequenceError.
 type Batch struct {
 	SensorID string `json:"sensorId"`
+	// Dropped are sequences the sensor will never send, because its spool was full or damaged: in order, each
+	// before the record that follows it. The fleet steps over them and counts them.
+	Dropped []Range `json:"dropped,omitempty"`
+	// WaitSeconds, in a batch without records, lets the fleet hold its answer back that long, until there is a
+	// command for the sensor. The fleet may answer sooner.
+	WaitSeconds int `json:"waitSeconds,omitempty"`
 	// Records may be empty: the sensor then only asks for commands.
 	Records []Record `json:"records"`
 	// AppliedCommand is the highest Command.ID the sensor has journaled; the fleet stops sending
 	// commands up to it.
 	AppliedCommand uint64 `json:"appliedCommand"`
+}
+
+// Range is the sequences From to To, both included.
+type Range struct {
+	From uint64 `json:"from"`
+	To   uint64 `json:"to"`
+}
+
+// SequenceError refuses a batch that leaves a gap: the records from Expected on are missing, and nothing of
+// the batch was taken.
+type SequenceError struct {
+	Expected uint64
+}
+
+func (e *SequenceError) Error() string {
+	return fmt.Sprintf("records are missing: expected sequence %d next", e.Expected)
 }
 
 // Ack answers a Batch. It is sent only after every record up to Sequence is durable.
