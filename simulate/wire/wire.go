@@ -49,10 +49,12 @@ type Frame struct {
 // Recorder collects frames. Its clock stands still until Wait moves it; every frame also takes Step.
 type Recorder struct {
 	Now    time.Time
-	Step   time.Duration // between frames; 100 microseconds where zero
+	Step   time.Duration // between frames
 	Frames []Frame
-	ipID   uint16
-	port   uint16
+	// Out, where set, takes each frame instead of Frames: for recordings too long to hold.
+	Out  func(Frame)
+	ipID uint16
+	port uint16
 }
 
 // NewRecorder starts a recording at that time.
@@ -65,24 +67,49 @@ func (r *Recorder) Wait(d time.Duration) { r.Now = r.Now.Add(d) }
 
 // Raw records a frame as it stands.
 func (r *Recorder) Raw(data []byte) {
-	r.Frames = append(r.Frames, Frame{Time: r.Now, Data: data})
+	frame := Frame{Time: r.Now, Data: data}
+	if r.Out != nil {
+		r.Out(frame)
+	} else {
+		r.Frames = append(r.Frames, frame)
+	}
 	r.Now = r.Now.Add(r.Step)
 }
 
 // WriteTo writes everything as a nanosecond pcap file.
 func (r *Recorder) WriteTo(w io.Writer) (int64, error) {
 	count := &countingWriter{w: w}
-	out := pcapgo.NewWriterNanos(count)
-	if err := out.WriteFileHeader(65535, layers.LinkTypeEthernet); err != nil {
-		return count.n, fmt.Errorf("write capture header: %w", err)
+	out, err := NewWriter(count)
+	if err != nil {
+		return count.n, err
 	}
 	for _, f := range r.Frames {
-		info := gopacket.CaptureInfo{Timestamp: f.Time, CaptureLength: len(f.Data), Length: len(f.Data)}
-		if err := out.WritePacket(info, f.Data); err != nil {
-			return count.n, fmt.Errorf("write frame: %w", err)
+		if err := out.Write(f); err != nil {
+			return count.n, err
 		}
 	}
 	return count.n, nil
+}
+
+// Writer writes frames as a nanosecond pcap file.
+type Writer struct{ out *pcapgo.Writer }
+
+// NewWriter writes the file header.
+func NewWriter(w io.Writer) (*Writer, error) {
+	out := pcapgo.NewWriterNanos(w)
+	if err := out.WriteFileHeader(65535, layers.LinkTypeEthernet); err != nil {
+		return nil, fmt.Errorf("write capture header: %w", err)
+	}
+	return &Writer{out: out}, nil
+}
+
+// Write appends one frame.
+func (w *Writer) Write(f Frame) error {
+	info := gopacket.CaptureInfo{Timestamp: f.Time, CaptureLength: len(f.Data), Length: len(f.Data)}
+	if err := w.out.WritePacket(info, f.Data); err != nil {
+		return fmt.Errorf("write frame: %w", err)
+	}
+	return nil
 }
 
 type countingWriter struct {
