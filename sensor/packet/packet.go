@@ -1,6 +1,7 @@
 // Package packet turns captured frames into decoded packets: link, VLAN, network and transport headers,
 // and the payload above them. A frame that cannot be decoded is data, not an error: it comes back with
-// Malformed set. Nothing here keeps state or allocates per frame.
+// Malformed set. Well-formed frames are decoded without allocation; the only state is the bounded table of
+// datagrams whose fragments are still incomplete.
 package packet
 
 import (
@@ -87,6 +88,8 @@ type Packet struct {
 	TTL      uint8
 	// Fragment is set on an IP fragment that did not complete a datagram; ports and Payload are then empty.
 	Fragment bool
+	// Reassembled is set on the fragment that completed a datagram; the fields above IP are the whole datagram's.
+	Reassembled bool
 
 	SrcPort, DstPort uint16
 	Seq, Ack         uint32 // TCP only
@@ -97,9 +100,15 @@ type Packet struct {
 
 	ARP ARP // EtherType EtherARP only
 
-	// Payload is what the innermost decoded header carries: the TCP segment's or UDP datagram's data,
-	// the ICMP body, or the Ethernet payload where nothing above was decoded.
+	// Network is the IP packet from its header on, without link-layer padding; nil where the frame holds no IP.
+	Network []byte
+
+	// Payload is what the innermost decoded header carries: the TCP segment's or UDP datagram's data, the ICMP
+	// message after its checksum, or the link-layer payload where nothing above was decoded.
 	Payload []byte
+	// PayloadLength is the length of the payload on the wire by its headers: more than len(Payload) where the
+	// capture cut the frame or a length field lies.
+	PayloadLength int
 
 	// Malformed is set where a header contradicts itself or is cut short.
 	Malformed *Malformed
