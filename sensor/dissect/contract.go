@@ -35,8 +35,10 @@ type Protocol struct {
 
 // Probe is the beginning of what was seen of a flow, in both directions, for detection.
 type Probe struct {
-	// Forward is what the side that spoke first in the capture sent; Backward the other side's bytes. One may
-	// be empty. Each is a contiguous run, at most MaxProbe bytes, that may begin mid-stream.
+	// Forward is what the client sent where the opening of the connection was seen, otherwise what the side that
+	// spoke first in the capture sent; Backward the other side's bytes. One may be empty. Over TCP each is a
+	// contiguous run, at most MaxProbe bytes, that may begin mid-stream; over UDP each is that side's newest
+	// datagram, cut at MaxProbe bytes.
 	Forward, Backward []byte
 	ForwardPort       uint16 // destination port of Forward
 	BackwardPort      uint16 // destination port of Backward
@@ -304,8 +306,12 @@ const (
 	FactAddress FactKind = "address"
 )
 
-// Connection is one flow as the stages behind see it.
+// Connection is one flow as the stages behind see it. Client and Server may be exchanged, counters with them, until
+// Recognised is called; never after.
 type Connection struct {
+	// ID numbers the connections of a sensor in the order of their opening, from 1. It survives a checkpoint, as the
+	// pointer does not: stages that keep something per connection keep it by ID.
+	ID             uint64
 	Client, Server Endpoint
 	VLAN           uint16
 	Transport      string    // "tcp", "udp", "icmp"
@@ -322,16 +328,30 @@ type Connection struct {
 	Messages, Exceptions         uint64
 }
 
+// Reasons given to Handler.Closed.
+const (
+	ClosedFIN      = "fin"      // both sides finished
+	ClosedRST      = "rst"      // a side reset the connection
+	ClosedIdle     = "idle"     // nothing for longer than Limits allow
+	ClosedReplaced = "replaced" // a new connection took over addresses and ports
+	ClosedEvicted  = "evicted"  // the table was full
+)
+
 // Handler receives what the runner finds, in the order of the frames. All calls come from one goroutine;
 // nothing handed over may be kept after the call returns, save where a comment says so.
 type Handler interface {
-	// Packet is called for every frame, decoded or not, before anything the frame completes.
+	// Packet is called for every frame but the second copies that mirror ports make, decoded or not, before
+	// anything the frame completes. c, with this packet already counted, is the packet's connection: it may be
+	// about to be opened, and is nil where there is none (no TCP, UDP or ICMP, a fragment, a straggler of a
+	// connection that was closed).
 	Packet(p *packet.Packet, c *Connection)
-	// Opened is called when a flow enters the table, Recognised when its protocol becomes known, Closed when
-	// it leaves (FIN, RST, idle, evicted). c stays the same pointer between Opened and Closed.
+	// Opened is called when a flow enters the table, Recognised when its protocol becomes known, Closed when it
+	// leaves; the reason is one of the Closed constants. c stays the same pointer between Opened and Closed.
 	Opened(c *Connection)
 	Recognised(c *Connection)
 	Closed(c *Connection, reason string)
-	// Message is called for every message; m may be kept. c is nil for protocols below TCP and UDP.
+	// Message is called for every message; m may be kept. c is nil for protocols below TCP and UDP. Messages held
+	// back until their protocol was recognised, or until a gap was given up, carry the time and frame of their own
+	// bytes, which then lie before the current frame's.
 	Message(m *Message, c *Connection)
 }

@@ -5,6 +5,7 @@
 package packet
 
 import (
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"time"
@@ -128,4 +129,23 @@ type Malformed struct {
 	Layer  string // "ethernet", "ipv4", "tcp", or a protocol id such as "modbus"
 	Offset int    // byte offset within that layer
 	Rule   string // the rule broken, such as "length field 300 exceeds the frame"
+}
+
+// MarshalText writes the address as String does, for checkpoints.
+func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (m *MAC) UnmarshalText(text []byte) error {
+	if len(text) != 17 {
+		return fmt.Errorf("read hardware address %q: want six bytes in hex with colons", text)
+	}
+	for i := range m {
+		if i > 0 && text[i*3-1] != ':' {
+			return fmt.Errorf("read hardware address %q: want colons between the bytes", text)
+		}
+		if _, err := hex.Decode(m[i:i+1], text[i*3:i*3+2]); err != nil {
+			return fmt.Errorf("read hardware address %q: %w", text, err)
+		}
+	}
+	return nil
 }
