@@ -64,6 +64,16 @@ func (db *DB) Write(ctx context.Context, f func(ctx context.Context, tx *Tx) err
 // Reader answers queries from the last committed state, beside a running writer.
 func (db *DB) Reader() Querier { return db.reader }
 
+// Read runs several queries on one unchanging snapshot, beside a running writer.
+func (db *DB) Read(ctx context.Context, f func(ctx context.Context, q Querier) error) error {
+	tx, err := db.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return fmt.Errorf("begin reading: %w", err)
+	}
+	defer tx.Rollback() //nolint:errcheck // nothing was written
+	return f(ctx, tx)
+}
+
 // Now is the time of the transaction, one value for all its changes.
 func (tx *Tx) Now() time.Time { return tx.now }
 

@@ -68,7 +68,7 @@ CREATE TABLE incident_alert (
   revision  INTEGER NOT NULL,
   body      TEXT NOT NULL, -- JSON of the alert as of that revision
   PRIMARY KEY (workspace, incident, alert),
-  FOREIGN KEY (workspace, incident) REFERENCES incident (workspace, number)
+  FOREIGN KEY (workspace, incident) REFERENCES incident (workspace, number) DEFERRABLE INITIALLY DEFERRED
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX incident_alert_alert ON incident_alert (workspace, alert);
@@ -79,7 +79,7 @@ CREATE TABLE incident_relation (
   incident  INTEGER NOT NULL,
   alert     TEXT NOT NULL, -- vendor alert id
   PRIMARY KEY (workspace, incident, alert),
-  FOREIGN KEY (workspace, incident) REFERENCES incident (workspace, number)
+  FOREIGN KEY (workspace, incident) REFERENCES incident (workspace, number) DEFERRABLE INITIALLY DEFERRED
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE incident_comment (
@@ -92,7 +92,7 @@ CREATE TABLE incident_comment (
   message      TEXT NOT NULL,
   created      INTEGER NOT NULL,
   PRIMARY KEY (workspace, incident, ordinal),
-  FOREIGN KEY (workspace, incident) REFERENCES incident (workspace, number)
+  FOREIGN KEY (workspace, incident) REFERENCES incident (workspace, number) DEFERRABLE INITIALLY DEFERRED
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE incident_activity (
@@ -104,7 +104,7 @@ CREATE TABLE incident_activity (
   kind      TEXT NOT NULL,
   text      TEXT NOT NULL,
   PRIMARY KEY (workspace, incident, ordinal),
-  FOREIGN KEY (workspace, incident) REFERENCES incident (workspace, number)
+  FOREIGN KEY (workspace, incident) REFERENCES incident (workspace, number) DEFERRABLE INITIALLY DEFERRED
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE alert_sync (
