@@ -160,6 +160,9 @@ func (r *Runner) Frame(f *packet.Frame, h Handler) {
 	if p.Malformed != nil {
 		r.stats.Malformed++
 	}
+	if !f.Link.Supported() {
+		r.stats.UndecodedBytes += uint64(len(f.Data))
+	}
 	a := r.assign(p)
 	if a.flow == nil || a.flow.closed {
 		r.packetOut(p, nil)

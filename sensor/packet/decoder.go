@@ -56,9 +56,13 @@ func (d *Decoder) Decode(f *Frame) *Packet {
 		d.cooked2(p, f.Data, wire)
 	case LinkRaw, LinkRawBSD, LinkIPv4, LinkIPv6:
 		d.raw(p, f.Data, wire)
+	case LinkNull, LinkLoop:
+		// The family only says 4 or 6, in numbers that differ between systems; so does the packet itself.
+		if !p.short("loopback", f.Data, wire, 4) {
+			d.raw(p, f.Data[4:], wire-4)
+		}
 	default:
 		p.payload(f.Data, wire)
-		p.malformed("link", 0, "link type is not supported")
 	}
 	return p
 }

@@ -16,14 +16,25 @@ type LinkType uint32
 
 // Link types the decoder understands.
 const (
+	LinkNull     LinkType = 0 // BSD loopback: address family in the byte order of the capturing machine
 	LinkEthernet LinkType = 1
 	LinkRawBSD   LinkType = 12
 	LinkRaw      LinkType = 101
+	LinkLoop     LinkType = 108 // OpenBSD loopback: address family in network order
 	LinkSLL      LinkType = 113
 	LinkIPv4     LinkType = 228
 	LinkIPv6     LinkType = 229
 	LinkSLL2     LinkType = 276
 )
+
+// Supported reports whether the decoder understands the link type.
+func (l LinkType) Supported() bool {
+	switch l {
+	case LinkNull, LinkEthernet, LinkRawBSD, LinkRaw, LinkLoop, LinkSLL, LinkIPv4, LinkIPv6, LinkSLL2:
+		return true
+	}
+	return false
+}
 
 // Frame is one captured frame. Data is only valid until the next frame is read.
 type Frame struct {
