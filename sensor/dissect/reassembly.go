@@ -96,7 +96,11 @@ func (r *Runner) data(f *flow, side int, seq uint32, p *packet.Packet) {
 		return
 	}
 	r.stats.Retransmitted += uint64(-distance)
-	r.accept(f, side, c)
+	if len(s.Pending) > 0 { // it may reach into what waits behind the gap, and came later
+		r.pend(f, side, c.cut(-distance, c.Wire))
+	} else {
+		r.accept(f, side, c)
+	}
 	r.drain(f, side)
 }
 
