@@ -5,13 +5,15 @@ import (
 	"strings"
 
 	bindings "github.com/duckdb/duckdb-go-bindings"
+
+	"github.com/otus-project/otus/siem/store"
 )
 
-// Errors callers branch on, by errors.Is.
+// Errors callers branch on, by errors.Is. The first three are the contract's.
 var (
-	ErrClosed      = errors.New("log database is closed")
-	ErrLocked      = errors.New("log database is in use by another process")
-	ErrOutOfMemory = errors.New("out of query memory")
+	ErrClosed      = store.ErrClosed
+	ErrLocked      = store.ErrLocked
+	ErrOutOfMemory = store.ErrOutOfMemory
 	ErrInterrupted = errors.New("query interrupted")
 )
 

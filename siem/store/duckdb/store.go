@@ -1,0 +1,410 @@
+package duckdb
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/otus-project/otus/kql/native"
+	"github.com/otus-project/otus/kql/schema"
+	"github.com/otus-project/otus/siem/store"
+)
+
+// StoreOptions tunes a log store. The zero value works.
+type StoreOptions struct {
+	Options
+	// Functions are the native functions that compiled queries call.
+	Functions []native.Function
+	// Retention replaces the declared retention of a table, by table name; 0 keeps its rows for ever.
+	Retention map[string]time.Duration
+}
+
+// Store is the log store in a DuckDB file.
+type Store struct {
+	db        *DB
+	tables    []*store.Table
+	byName    map[string]*store.Table
+	catalog   *schema.Catalog
+	retention map[string]time.Duration
+
+	// appending is held while a transaction is made and committed; the state below it guards belongs to the last commit.
+	appending sync.Mutex
+	last      uint64 // highest ingest sequence given out
+
+	mu      sync.Mutex
+	cursors map[string]uint64
+}
+
+var _ store.Store = (*Store)(nil)
+
+// OpenStore opens the log store at path (empty: in memory), brings its tables to their declared form and reads
+// the senders' cursors. Tables and columns are added; any other difference between the file and the
+// declaration is an error that names table and column, and nothing is changed.
+func OpenStore(path string, tables []*store.Table, o StoreOptions) (*Store, error) {
+	db, err := Open(path, o.Options)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		db:        db,
+		tables:    tables,
+		byName:    make(map[string]*store.Table),
+		catalog:   store.Catalog(tables),
+		retention: make(map[string]time.Duration),
+		cursors:   make(map[string]uint64),
+	}
+	for _, t := range tables {
+		s.byName[t.Name] = t
+		s.retention[t.Name] = t.Retention
+	}
+	for name, d := range o.Retention {
+		s.retention[name] = d
+	}
+	if err := s.start(o.Functions); err != nil {
+		_ = db.Close() // nothing runs on it yet
+		return nil, fmt.Errorf("open log store %q: %w", path, err)
+	}
+	return s, nil
+}
+
+func (s *Store) start(functions []native.Function) error {
+	ctx := context.Background()
+	if err := s.migrate(ctx); err != nil {
+		return err
+	}
+	if err := s.db.RegisterNative(functions...); err != nil {
+		return err
+	}
+	return s.loadCursors(ctx)
+}
+
+func (s *Store) loadCursors(ctx context.Context) error {
+	rows, err := s.db.Query(ctx, "SELECT sender, sequence, ingest_seq FROM _cursor")
+	if err != nil {
+		return fmt.Errorf("read cursors: %w", err)
+	}
+	all, err := rows.All()
+	if err != nil {
+		return fmt.Errorf("read cursors: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.cursors)
+	s.last = 0
+	for _, row := range all {
+		sender, _ := row[0].(string)
+		sequence, _ := row[1].(int64)
+		last, _ := row[2].(int64)
+		s.cursors[sender] = uint64(sequence)
+		s.last = max(s.last, uint64(last))
+	}
+	return nil
+}
+
+// Catalog lists the tables.
+func (s *Store) Catalog() *schema.Catalog { return s.catalog }
+
+// Prepare checks a batch and puts it in stored form.
+func (s *Store) Prepare(b store.Batch) (*store.Prepared, error) { return store.Prepare(s.byName, b) }
+
+// Cursor is the highest sequence stored for the sender.
+func (s *Store) Cursor(_ context.Context, sender string) (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cursors[sender], nil
+}
+
+// rows adapts the driver's rows to the contract.
+type rows struct{ *Rows }
+
+func (r rows) Columns() []string {
+	names := make([]string, len(r.columns))
+	for i, c := range r.columns {
+		names[i] = c.Name
+	}
+	return names
+}
+
+// Query runs one SELECT on a reading connection.
+func (s *Store) Query(ctx context.Context, sql string, args ...any) (store.Rows, error) {
+	r, err := s.db.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return rows{r}, nil
+}
+
+// Counts gives the number of rows per table.
+func (s *Store) Counts(ctx context.Context) (map[string]int64, error) {
+	sql := ""
+	for i, t := range s.tables {
+		if i > 0 {
+			sql += " UNION ALL "
+		}
+		sql += "SELECT " + literal(t.Name) + ", count(*) FROM " + quote(t.Name)
+	}
+	counts := make(map[string]int64)
+	if sql == "" {
+		return counts, nil
+	}
+	rows, err := s.db.Query(ctx, sql)
+	if err != nil {
+		return nil, fmt.Errorf("count rows: %w", err)
+	}
+	all, err := rows.All()
+	if err != nil {
+		return nil, fmt.Errorf("count rows: %w", err)
+	}
+	for _, row := range all {
+		counts[row[0].(string)] = row[1].(int64)
+	}
+	return counts, nil
+}
+
+// Close interrupts what is running and closes the file.
+func (s *Store) Close() error { return s.db.Close() }
+
+// group is what one transaction adds.
+type group struct {
+	stored  []bool
+	rows    map[string][]*store.PreparedRow
+	tables  []*store.Table // those with rows, in order of name
+	cursors map[string]uint64
+}
+
+// Append stores the batches in one transaction.
+func (s *Store) Append(ctx context.Context, at time.Time, batches []*store.Prepared) (store.Appended, error) {
+	s.appending.Lock()
+	defer s.appending.Unlock()
+	g := s.gather(batches)
+	done := store.Appended{Stored: g.stored, Tables: make(map[string]store.Range)}
+	if len(g.cursors) == 0 {
+		return done, nil
+	}
+	ticks, ok := store.Ticks(at)
+	if !ok {
+		return store.Appended{}, fmt.Errorf("append: ingestion time %v is out of range", at)
+	}
+	next := s.last + 1
+	err := s.db.Write(ctx, func(c *Conn) error {
+		for _, t := range g.tables {
+			first := next
+			if err := s.appendTable(ctx, c, t, g.rows[t.Name], ticks, &next); err != nil {
+				return err
+			}
+			if next > first {
+				done.Tables[t.Name] = store.Range{First: first, Last: next - 1}
+			}
+		}
+		return writeCursors(ctx, c, g.cursors, next-1)
+	})
+	if err != nil {
+		return store.Appended{}, err
+	}
+	s.last = next - 1
+	s.mu.Lock()
+	for sender, sequence := range g.cursors {
+		s.cursors[sender] = sequence
+	}
+	s.mu.Unlock()
+	return done, nil
+}
+
+// gather picks the batches that are above their sender's cursor and sorts their rows by table.
+func (s *Store) gather(batches []*store.Prepared) group {
+	g := group{stored: make([]bool, len(batches)), rows: make(map[string][]*store.PreparedRow), cursors: make(map[string]uint64)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, b := range batches {
+		cursor, newer := g.cursors[b.Sender]
+		if !newer {
+			cursor = s.cursors[b.Sender]
+		}
+		if b.Sequence <= cursor {
+			continue
+		}
+		g.stored[i] = true
+		g.cursors[b.Sender] = b.Sequence
+		for _, t := range b.Tables {
+			name := t.Table.Name
+			if len(g.rows[name]) == 0 {
+				g.tables = append(g.tables, t.Table)
+			}
+			for j := range t.Rows {
+				g.rows[name] = append(g.rows[name], &t.Rows[j])
+			}
+		}
+	}
+	sort.Slice(g.tables, func(i, j int) bool { return g.tables[i].Name < g.tables[j].Name })
+	return g
+}
+
+func (s *Store) appendTable(ctx context.Context, c *Conn, t *store.Table, rows []*store.PreparedRow, ticks int64, next *uint64) error {
+	revisions, err := readKeys(ctx, c, t.Name, rows)
+	if err != nil {
+		return err
+	}
+	columns := make([]string, 0, len(t.Columns)+2)
+	for _, column := range t.Columns {
+		columns = append(columns, column.Name)
+	}
+	a, err := c.NewAppender(t.Name, append(columns, store.IngestSeqColumn, store.IngestionTimeColumn))
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	var keys []store.Key
+	for _, row := range rows {
+		first := true
+		if row.Key != nil {
+			revision, known := revisions[row.Key.ID]
+			if known && row.Key.Revision <= revision {
+				continue
+			}
+			first = !known
+			revisions[row.Key.ID] = row.Key.Revision
+			keys = append(keys, *row.Key)
+		}
+		values := append(make([]any, 0, len(columns)+2), row.Resolve(first)...)
+		if err := a.Append(append(values, int64(*next), ticks)); err != nil {
+			return err
+		}
+		*next++
+	}
+	if err := a.Flush(); err != nil {
+		return err
+	}
+	return writeKeys(c, t.Name, keys)
+}
+
+// readKeys gives the highest stored revision of each key among the rows.
+func readKeys(ctx context.Context, c *Conn, table string, rows []*store.PreparedRow) (map[string]int64, error) {
+	var ids []string
+	for _, row := range rows {
+		if row.Key != nil {
+			ids = append(ids, row.Key.ID)
+		}
+	}
+	revisions := make(map[string]int64, len(ids))
+	if len(ids) == 0 {
+		return revisions, nil
+	}
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return nil, fmt.Errorf("encode keys: %w", err)
+	}
+	// Append-only and small (a row per alert revision): a scan takes about a millisecond, an index would cost memory.
+	found, err := c.Query(ctx, `SELECT id, max(revision) FROM _key WHERE table_name = ? AND
+		id IN (SELECT unnest(from_json(?, '["VARCHAR"]'))) GROUP BY id`, table, string(list))
+	if err != nil {
+		return nil, fmt.Errorf("read keys of table %q: %w", table, err)
+	}
+	defer found.Close()
+	for found.Next() {
+		row := found.Row()
+		id, _ := row[0].(string)
+		revisions[id], _ = row[1].(int64)
+	}
+	return revisions, found.Err()
+}
+
+func writeKeys(c *Conn, table string, keys []store.Key) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	a, err := c.NewAppender("_key", []string{"table_name", "id", "revision"})
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	for _, key := range keys {
+		if err := a.Append([]any{table, key.ID, key.Revision}); err != nil {
+			return err
+		}
+	}
+	return a.Flush()
+}
+
+func writeCursors(ctx context.Context, c *Conn, cursors map[string]uint64, last uint64) error {
+	for _, sender := range sortedKeys(cursors) {
+		sequence := int64(cursors[sender])
+		changed, err := c.Exec(ctx, "UPDATE _cursor SET sequence = ?, ingest_seq = ? WHERE sender = ?", sequence, int64(last), sender)
+		if err == nil && changed == 0 {
+			_, err = c.Exec(ctx, "INSERT INTO _cursor (sender, sequence, ingest_seq) VALUES (?, ?, ?)", sender, sequence, int64(last))
+		}
+		if err != nil {
+			return fmt.Errorf("move cursor of %q: %w", sender, err)
+		}
+	}
+	return nil
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}
+
+// Prune removes rows whose retention is over. Rows lie in order of ingestion, so whole blocks become free.
+func (s *Store) Prune(ctx context.Context, now time.Time) (map[string]int64, error) {
+	s.appending.Lock()
+	defer s.appending.Unlock()
+	pruned := make(map[string]int64)
+	for _, t := range s.tables {
+		keep := s.retention[t.Name]
+		if keep <= 0 {
+			continue
+		}
+		cutoff, ok := store.Ticks(now.Add(-keep))
+		if !ok {
+			continue
+		}
+		err := s.db.Write(ctx, func(c *Conn) error {
+			n, err := c.Exec(ctx, "DELETE FROM "+quote(t.Name)+" WHERE "+quote(store.IngestionTimeColumn)+" < ?", cutoff)
+			if n > 0 {
+				pruned[t.Name] = n
+			}
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("prune table %q: %w", t.Name, err)
+		}
+	}
+	err := s.db.Write(ctx, func(c *Conn) error {
+		_, err := c.Exec(ctx, `DELETE FROM _key USING (SELECT table_name AS t, id AS i, max(revision) AS m FROM _key GROUP BY ALL) k
+			WHERE _key.table_name = k.t AND _key.id = k.i AND _key.revision < k.m`)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prune keys: %w", err)
+	}
+	return pruned, s.Checkpoint(ctx)
+}
+
+// checkpointTries: DuckDB may refuse a checkpoint while readers are active.
+const checkpointTries = 5
+
+// Checkpoint moves committed rows from the write-ahead log into the file and frees what was deleted. Where
+// readers stand in the way it is left to a later one; nothing is lost by that.
+func (s *Store) Checkpoint(ctx context.Context) error {
+	return s.db.WriteConn(ctx, func(c *Conn) error {
+		for range checkpointTries {
+			_, err := c.Exec(ctx, "CHECKPOINT")
+			if err == nil {
+				return nil
+			}
+			if !strings.Contains(err.Error(), "Cannot CHECKPOINT") {
+				return fmt.Errorf("checkpoint log store: %w", err)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		return nil
+	})
+}
