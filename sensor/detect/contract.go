@@ -35,14 +35,18 @@ type Observation struct {
 	// Inventory answers questions about devices.
 	Inventory *inventory.Inventory
 
-	Packet     *packet.Packet      // every decoded frame
-	Opened     *dissect.Connection // a flow appeared
-	Recognised *dissect.Connection // its protocol became known
-	Closed     *dissect.Connection
-	Message    *dissect.Message
-	Device     *inventory.Change   // a device appeared or changed
-	Deviation  *baseline.Deviation // something outside the learned baseline (operational mode only)
-	Tick       bool                // a whole second of stage time has passed
+	Packet      *packet.Packet      // every decoded frame
+	Opened      *dissect.Connection // a flow appeared
+	Recognised  *dissect.Connection // its protocol became known
+	Established *dissect.Connection // both sides take part, told once
+	Closed      *dissect.Connection
+	Message     *dissect.Message
+	Device      *inventory.Change   // a device appeared or changed
+	Deviation   *baseline.Deviation // something outside the learned baseline (operational mode only)
+	Tick        bool                // a whole second of stage time has passed
+	Ended       bool                // the source has ended: silence is no sign from now on
+	// Frame is the index of the frame that brought this about; 0 for a Tick.
+	Frame uint64
 	// Connection is the flow of Packet or Message, nil where there is none.
 	Connection *dissect.Connection
 }
@@ -84,4 +88,6 @@ type Type struct {
 	Safe        []string `yaml:"safe"`
 	Avoid       []string `yaml:"avoid"`
 	Ask         string   `yaml:"ask"`
+	// Raise are the plain cases, for which the engine needs no code.
+	Raise []Rule `yaml:"raise"`
 }

@@ -41,6 +41,10 @@ func (i *Inventory) act(client, server *device, m *dissect.Message, cause cause)
 	if client == nil || client == server || m.Direction != dissect.FromClient || m.Kind != dissect.Request {
 		return
 	}
+	if i.state.Mode == event.ModeLearning && !client.Row.Programming &&
+		(m.Operation == dissect.OpProgramDownload || m.Operation == dissect.OpProgramDelete) {
+		i.change(client, cause, func(d *device) { d.Row.Programming = true })
+	}
 	switch m.Operation {
 	case dissect.OpProgramDownload, dissect.OpProgramUpload, dissect.OpProgramDelete, dissect.OpFirmware, dissect.OpConfigWrite:
 		i.addRole(client, programs, cause)
