@@ -51,9 +51,12 @@ func BenchmarkFrame(b *testing.B) {
 	b.SetBytes(bytes / int64(len(w.Frames)))
 	b.ResetTimer()
 	for i := range b.N {
-		f := w.Frames[i%len(w.Frames)]
-		f.Time = f.Time.Add(time.Duration(i/len(w.Frames)) * time.Minute)
-		r.Frame(&f, silent{})
+		if i > 0 && i%len(w.Frames) == 0 {
+			b.StopTimer() // the same frames again would all be retransmissions
+			r = dissect.NewRunner(dissect.Options{Protocols: []*dissect.Protocol{nothing}})
+			b.StartTimer()
+		}
+		r.Frame(&w.Frames[i%len(w.Frames)], silent{})
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "frames/s")
 }

@@ -43,8 +43,10 @@ func (d *duplicates) seen(p *packet.Packet, now time.Time) bool {
 	hash := hashOf(p.Network)
 	for i := range d.count {
 		old := &d.ring[(d.first+i)%duplicateFrames]
-		apart := p.Frame.Time.Sub(old.Time).Abs()
-		if old.Hash == hash && apart <= duplicateWindow && bytes.Equal(old.Data, p.Network) {
+		if old.Hash != hash || !bytes.Equal(old.Data, p.Network) {
+			continue
+		}
+		if p.Frame.Time.Sub(old.Time).Abs() <= duplicateWindow {
 			return true
 		}
 	}
