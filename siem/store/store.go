@@ -65,6 +65,16 @@ type Appended struct {
 	Tables map[string]Range
 }
 
+// Sender is what a store remembers of a sender, committed together with its rows.
+type Sender struct {
+	// Cursor is the highest sequence stored.
+	Cursor uint64
+	// Rows counts the rows ever stored.
+	Rows uint64
+	// LastRows is when the newest of them were stored; zero if none ever were.
+	LastRows time.Time
+}
+
 // Rows is a running result. It serves one goroutine and must be closed.
 type Rows interface {
 	// Columns gives the names of the result's columns.
@@ -89,8 +99,8 @@ type Store interface {
 	// Append stores the batches in one transaction, in their order, as ingested at the given time; an error means
 	// that nothing of any of them was stored. When it returns nil, all is durable.
 	Append(ctx context.Context, at time.Time, batches []*Prepared) (Appended, error)
-	// Cursor is the highest sequence stored for the sender; 0 if none.
-	Cursor(ctx context.Context, sender string) (uint64, error)
+	// Sender tells what was stored from a sender; zero if nothing ever was.
+	Sender(ctx context.Context, sender string) (Sender, error)
 	// Query runs one SELECT with arguments bool, int64, float64 or string. A cancelled ctx ends it at once.
 	Query(ctx context.Context, sql string, args ...any) (Rows, error)
 	// Counts gives the number of rows per table.

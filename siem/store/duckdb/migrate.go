@@ -19,7 +19,7 @@ const version = 1
 var internalTables = []string{
 	"CREATE TABLE IF NOT EXISTS _meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL)",
 	"CREATE TABLE IF NOT EXISTS _column (table_name VARCHAR NOT NULL, column_name VARCHAR NOT NULL, type VARCHAR NOT NULL)",
-	"CREATE TABLE IF NOT EXISTS _cursor (sender VARCHAR NOT NULL, sequence BIGINT NOT NULL, ingest_seq BIGINT NOT NULL)",
+	"CREATE TABLE IF NOT EXISTS _sender (sender VARCHAR NOT NULL, sequence BIGINT NOT NULL, rows BIGINT NOT NULL, last_rows BIGINT, ingest_seq BIGINT NOT NULL)",
 	"CREATE TABLE IF NOT EXISTS _key (table_name VARCHAR NOT NULL, id VARCHAR NOT NULL, revision BIGINT NOT NULL)",
 }
 

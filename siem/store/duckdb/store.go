@@ -36,7 +36,7 @@ type Store struct {
 	last      uint64 // highest ingest sequence given out
 
 	mu      sync.Mutex
-	cursors map[string]uint64
+	senders map[string]store.Sender
 }
 
 var _ store.Store = (*Store)(nil)
@@ -55,7 +55,7 @@ func OpenStore(path string, tables []*store.Table, o StoreOptions) (*Store, erro
 		byName:    make(map[string]*store.Table),
 		catalog:   store.Catalog(tables),
 		retention: make(map[string]time.Duration),
-		cursors:   make(map[string]uint64),
+		senders:   make(map[string]store.Sender),
 	}
 	for _, t := range tables {
 		s.byName[t.Name] = t
@@ -79,28 +79,25 @@ func (s *Store) start(functions []native.Function) error {
 	if err := s.db.RegisterNative(functions...); err != nil {
 		return err
 	}
-	return s.loadCursors(ctx)
+	return s.loadSenders(ctx)
 }
 
-func (s *Store) loadCursors(ctx context.Context) error {
-	rows, err := s.db.Query(ctx, "SELECT sender, sequence, ingest_seq FROM _cursor")
+func (s *Store) loadSenders(ctx context.Context) error {
+	rows, err := s.db.Query(ctx, "SELECT sender, sequence, rows, last_rows, ingest_seq FROM _sender")
 	if err != nil {
-		return fmt.Errorf("read cursors: %w", err)
+		return fmt.Errorf("read senders: %w", err)
 	}
 	all, err := rows.All()
 	if err != nil {
-		return fmt.Errorf("read cursors: %w", err)
+		return fmt.Errorf("read senders: %w", err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.cursors)
-	s.last = 0
 	for _, row := range all {
-		sender, _ := row[0].(string)
-		sequence, _ := row[1].(int64)
-		last, _ := row[2].(int64)
-		s.cursors[sender] = uint64(sequence)
-		s.last = max(s.last, uint64(last))
+		sender := store.Sender{Cursor: uint64(row[1].(int64)), Rows: uint64(row[2].(int64))}
+		if ticks, ok := row[3].(int64); ok {
+			sender.LastRows = store.Time(ticks)
+		}
+		s.senders[row[0].(string)] = sender
+		s.last = max(s.last, uint64(row[4].(int64)))
 	}
 	return nil
 }
@@ -111,11 +108,11 @@ func (s *Store) Catalog() *schema.Catalog { return s.catalog }
 // Prepare checks a batch and puts it in stored form.
 func (s *Store) Prepare(b store.Batch) (*store.Prepared, error) { return store.Prepare(s.byName, b) }
 
-// Cursor is the highest sequence stored for the sender.
-func (s *Store) Cursor(_ context.Context, sender string) (uint64, error) {
+// Sender tells what was stored from a sender.
+func (s *Store) Sender(_ context.Context, sender string) (store.Sender, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.cursors[sender], nil
+	return s.senders[sender], nil
 }
 
 // rows adapts the driver's rows to the contract.
@@ -171,9 +168,14 @@ func (s *Store) Close() error { return s.db.Close() }
 // group is what one transaction adds.
 type group struct {
 	stored  []bool
-	rows    map[string][]*store.PreparedRow
+	rows    map[string][]groupRow
 	tables  []*store.Table // those with rows, in order of name
-	cursors map[string]uint64
+	senders map[string]*store.Sender
+}
+
+type groupRow struct {
+	*store.PreparedRow
+	sender *store.Sender // counts the row
 }
 
 // Append stores the batches in one transaction.
@@ -182,7 +184,7 @@ func (s *Store) Append(ctx context.Context, at time.Time, batches []*store.Prepa
 	defer s.appending.Unlock()
 	g := s.gather(batches)
 	done := store.Appended{Stored: g.stored, Tables: make(map[string]store.Range)}
-	if len(g.cursors) == 0 {
+	if len(g.senders) == 0 {
 		return done, nil
 	}
 	ticks, ok := store.Ticks(at)
@@ -193,22 +195,22 @@ func (s *Store) Append(ctx context.Context, at time.Time, batches []*store.Prepa
 	err := s.db.Write(ctx, func(c *Conn) error {
 		for _, t := range g.tables {
 			first := next
-			if err := s.appendTable(ctx, c, t, g.rows[t.Name], ticks, &next); err != nil {
+			if err := appendTable(ctx, c, t, g.rows[t.Name], ticks, &next); err != nil {
 				return err
 			}
 			if next > first {
 				done.Tables[t.Name] = store.Range{First: first, Last: next - 1}
 			}
 		}
-		return writeCursors(ctx, c, g.cursors, next-1)
+		return writeSenders(ctx, c, g.senders, next-1)
 	})
 	if err != nil {
 		return store.Appended{}, err
 	}
 	s.last = next - 1
 	s.mu.Lock()
-	for sender, sequence := range g.cursors {
-		s.cursors[sender] = sequence
+	for name, sender := range g.senders {
+		s.senders[name] = *sender
 	}
 	s.mu.Unlock()
 	return done, nil
@@ -216,26 +218,28 @@ func (s *Store) Append(ctx context.Context, at time.Time, batches []*store.Prepa
 
 // gather picks the batches that are above their sender's cursor and sorts their rows by table.
 func (s *Store) gather(batches []*store.Prepared) group {
-	g := group{stored: make([]bool, len(batches)), rows: make(map[string][]*store.PreparedRow), cursors: make(map[string]uint64)}
+	g := group{stored: make([]bool, len(batches)), rows: make(map[string][]groupRow), senders: make(map[string]*store.Sender)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, b := range batches {
-		cursor, newer := g.cursors[b.Sender]
-		if !newer {
-			cursor = s.cursors[b.Sender]
+		sender := g.senders[b.Sender]
+		if sender == nil {
+			known := s.senders[b.Sender]
+			sender = &known
 		}
-		if b.Sequence <= cursor {
+		if b.Sequence <= sender.Cursor {
 			continue
 		}
 		g.stored[i] = true
-		g.cursors[b.Sender] = b.Sequence
+		sender.Cursor = b.Sequence
+		g.senders[b.Sender] = sender
 		for _, t := range b.Tables {
 			name := t.Table.Name
 			if len(g.rows[name]) == 0 {
 				g.tables = append(g.tables, t.Table)
 			}
 			for j := range t.Rows {
-				g.rows[name] = append(g.rows[name], &t.Rows[j])
+				g.rows[name] = append(g.rows[name], groupRow{&t.Rows[j], sender})
 			}
 		}
 	}
@@ -243,7 +247,7 @@ func (s *Store) gather(batches []*store.Prepared) group {
 	return g
 }
 
-func (s *Store) appendTable(ctx context.Context, c *Conn, t *store.Table, rows []*store.PreparedRow, ticks int64, next *uint64) error {
+func appendTable(ctx context.Context, c *Conn, t *store.Table, rows []groupRow, ticks int64, next *uint64) error {
 	revisions, err := readKeys(ctx, c, t.Name, rows)
 	if err != nil {
 		return err
@@ -274,6 +278,8 @@ func (s *Store) appendTable(ctx context.Context, c *Conn, t *store.Table, rows [
 			return err
 		}
 		*next++
+		row.sender.Rows++
+		row.sender.LastRows = store.Time(ticks)
 	}
 	if err := a.Flush(); err != nil {
 		return err
@@ -282,7 +288,7 @@ func (s *Store) appendTable(ctx context.Context, c *Conn, t *store.Table, rows [
 }
 
 // readKeys gives the highest stored revision of each key among the rows.
-func readKeys(ctx context.Context, c *Conn, table string, rows []*store.PreparedRow) (map[string]int64, error) {
+func readKeys(ctx context.Context, c *Conn, table string, rows []groupRow) (map[string]int64, error) {
 	var ids []string
 	for _, row := range rows {
 		if row.Key != nil {
@@ -329,15 +335,22 @@ func writeKeys(c *Conn, table string, keys []store.Key) error {
 	return a.Flush()
 }
 
-func writeCursors(ctx context.Context, c *Conn, cursors map[string]uint64, last uint64) error {
-	for _, sender := range sortedKeys(cursors) {
-		sequence := int64(cursors[sender])
-		changed, err := c.Exec(ctx, "UPDATE _cursor SET sequence = ?, ingest_seq = ? WHERE sender = ?", sequence, int64(last), sender)
+func writeSenders(ctx context.Context, c *Conn, senders map[string]*store.Sender, last uint64) error {
+	for _, name := range sortedKeys(senders) {
+		sender := senders[name]
+		var lastRows any
+		if !sender.LastRows.IsZero() {
+			lastRows, _ = store.Ticks(sender.LastRows)
+		}
+		cursor, rows := int64(sender.Cursor), int64(sender.Rows)
+		changed, err := c.Exec(ctx, "UPDATE _sender SET sequence = ?, rows = ?, last_rows = ?, ingest_seq = ? WHERE sender = ?",
+			cursor, rows, lastRows, int64(last), name)
 		if err == nil && changed == 0 {
-			_, err = c.Exec(ctx, "INSERT INTO _cursor (sender, sequence, ingest_seq) VALUES (?, ?, ?)", sender, sequence, int64(last))
+			_, err = c.Exec(ctx, "INSERT INTO _sender (sender, sequence, rows, last_rows, ingest_seq) VALUES (?, ?, ?, ?, ?)",
+				name, cursor, rows, lastRows, int64(last))
 		}
 		if err != nil {
-			return fmt.Errorf("move cursor of %q: %w", sender, err)
+			return fmt.Errorf("move cursor of %q: %w", name, err)
 		}
 	}
 	return nil

@@ -134,7 +134,8 @@ func TestKillWhileAppending(t *testing.T) {
 		acknowledged = max(acknowledged, lastNumber(t, out))
 		_ = child.Wait()
 		s := openStore(t, path, storetest.Tables(t, storetest.Thing))
-		cursor, err := s.Cursor(t.Context(), "a")
+		sender, err := s.Sender(t.Context(), "a")
+		cursor := sender.Cursor
 		if err != nil || cursor < acknowledged {
 			t.Fatalf("round %d: cursor %d, but %d was acknowledged (%v)", round, cursor, acknowledged, err)
 		}
@@ -156,10 +157,11 @@ const rowsPerBatch = 50
 
 func appendForEver(t *testing.T, path string) {
 	s := openStore(t, path, storetest.Tables(t, storetest.Thing))
-	sequence, err := s.Cursor(t.Context(), "a")
+	sender, err := s.Sender(t.Context(), "a")
 	if err != nil {
 		t.Fatal(err)
 	}
+	sequence := sender.Cursor
 	for {
 		rows := make([]store.Row, rowsPerBatch)
 		for i := range rows {

@@ -187,10 +187,12 @@ func cursor(t *testing.T, s store.Store) {
 	done = Append(t, s, Noon, one("c", 3)) // no rows, yet the cursor moves
 	compare(t, done, store.Appended{Stored: []bool{true}, Tables: map[string]store.Range{}})
 	compare(t, Select(t, s, `SELECT "Small" FROM "Thing" ORDER BY "_IngestSeq"`), [][]any{{int64(1)}, {int64(2)}, {int64(4)}})
-	for sender, want := range map[string]uint64{"a": 9, "b": 2, "c": 3, "d": 0} {
-		if got, err := s.Cursor(t.Context(), sender); got != want || err != nil {
-			t.Errorf("cursor of %q: got %d, %v, want %d", sender, got, err, want)
+	for name, want := range map[string]store.Sender{"a": {Cursor: 9, Rows: 2, LastRows: Noon}, "b": {Cursor: 2, Rows: 1, LastRows: Noon}, "c": {Cursor: 3}, "d": {}} {
+		got, err := s.Sender(t.Context(), name)
+		if err != nil {
+			t.Error(err)
 		}
+		compare(t, got, want)
 	}
 }
 
@@ -204,8 +206,8 @@ func allOrNothing(t *testing.T, s store.Store) {
 	if _, err := s.Append(ctx, Noon, []*store.Prepared{p}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled append: got %v", err)
 	}
-	if got, _ := s.Cursor(t.Context(), "a"); got != 0 {
-		t.Errorf("cursor moved to %d by a failed append", got)
+	if got, _ := s.Sender(t.Context(), "a"); got != (store.Sender{}) {
+		t.Errorf("cursor moved by a failed append: %v", got)
 	}
 	done, err := s.Append(t.Context(), Noon, []*store.Prepared{p})
 	if err != nil || !done.Stored[0] {
