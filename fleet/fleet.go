@@ -166,6 +166,9 @@ func (f *Fleet) Close() error {
 	return f.db.close()
 }
 
+// Now is the fleet's clock.
+func (f *Fleet) Now() time.Time { return f.o.Now() }
+
 // firstStart makes the things every fleet has, unless they are there.
 func (f *Fleet) firstStart(ctx context.Context) error {
 	err := f.db.write(ctx, func(ctx context.Context, tx *transaction) error {
