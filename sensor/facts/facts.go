@@ -1,5 +1,5 @@
 // Package facts counts a capture the way tshark 4.0 does, so that what `analyze` prints can be laid beside an
-// independent tool's numbers. In go every decoded packet and every message; out comes a flat list of counts.
+// independent tool's numbers. In goes every frame, second copies of mirror ports among them; out comes a flat list of counts.
 //
 // tshark's view and the truth differ: it takes TCP segment by segment, leaves out retransmitted and late ones, knows
 // protocols by port, and tells requests from responses by port. This package keeps that view apart from the dissect
@@ -33,7 +33,8 @@ const (
 
 // Collector counts. The zero value is not ready; use New. It is used by one goroutine.
 type Collector struct {
-	views []*view
+	views   []*view
+	decoder *packet.Decoder
 
 	sources, addresses set[netip.Addr]
 	macs               set[packet.MAC]
@@ -52,7 +53,8 @@ type Collector struct {
 // missing is not counted.
 func New(protocols []*dissect.Protocol) *Collector {
 	c := &Collector{
-		tcp: map[flowKey]*flow{}, udp: map[flowKey]*flow{},
+		decoder: packet.NewDecoder(),
+		tcp:     map[flowKey]*flow{}, udp: map[flowKey]*flow{},
 		frames: map[string]int{}, lastFrame: map[string]uint64{},
 		histograms: map[string]map[string]int{}, notable: map[string]int{},
 	}
@@ -67,34 +69,62 @@ func New(protocols []*dissect.Protocol) *Collector {
 	return c
 }
 
-// Packet counts one decoded packet. It is called for every frame, in order; conn is its flow, nil where there is none.
-func (c *Collector) Packet(p *packet.Packet, conn *dissect.Connection) {
+// Frame counts one frame. It is called for every frame of the source, in order.
+func (c *Collector) Frame(f *packet.Frame) {
+	p := c.decoder.Decode(f)
 	c.endpoints(p)
 	if p.EtherType == packet.EtherARP {
 		c.arp(p)
 	}
-	if p.Fragment || !p.Src.IsValid() {
+	if p.IPProto == packet.ProtoICMP && !p.Fragment {
+		c.quoted(p)
+		return
+	}
+	if p.Fragment || !p.Src.IsValid() || p.SrcPort == 0 && p.DstPort == 0 {
 		return
 	}
 	switch p.IPProto {
 	case packet.ProtoTCP:
-		if p.SrcPort != 0 || p.DstPort != 0 {
-			c.segment(p)
-		}
+		c.segment(p)
 	case packet.ProtoUDP:
-		if p.SrcPort != 0 || p.DstPort != 0 {
-			c.datagram(p)
-		}
+		c.datagram(p)
 	}
 }
 
-// Message tells the collector which protocol a flow turned out to speak. Flows on a protocol's registered port do
-// not need it: tshark goes by the port.
+// Message tells the collector which protocol a connection turned out to speak, which matters where no registered port
+// tells: tshark goes by the port alone, and so do the counts where there is one. It is called for every message, after
+// the frame that completed it.
 func (c *Collector) Message(m *dissect.Message, conn *dissect.Connection) {
 	if m.Protocol == nil || conn == nil || conn.Transport != "tcp" {
 		return
 	}
 	c.recognised(m.Protocol, conn)
+}
+
+// quoted counts the UDP datagram inside an ICMP error (RFC 792), which tshark reads like any other.
+func (c *Collector) quoted(p *packet.Packet) {
+	b := p.Payload
+	if p.ICMPType != 3 && p.ICMPType != 5 && p.ICMPType != 11 && p.ICMPType != 12 {
+		return
+	}
+	if len(b) > 8 && b[0] == p.ICMPType { // the body begins with the ICMP header
+		b = b[8:]
+	} else if len(b) > 4 {
+		b = b[4:]
+	}
+	if len(b) < 28 || b[0]>>4 != 4 || b[9] != packet.ProtoUDP {
+		return
+	}
+	n := 4 * int(b[0]&0x0f)
+	if n < 20 || len(b) < n+8 {
+		return
+	}
+	inner := &packet.Packet{
+		Frame: p.Frame, IPProto: packet.ProtoUDP,
+		Src: netip.AddrFrom4([4]byte(b[12:16])), Dst: netip.AddrFrom4([4]byte(b[16:20])),
+		SrcPort: binary.BigEndian.Uint16(b[n:]), DstPort: binary.BigEndian.Uint16(b[n+2:]), Payload: b[n+8:],
+	}
+	c.datagram(inner)
 }
 
 // arp counts every ARP packet, those of hardware other than Ethernet among them.

@@ -74,7 +74,15 @@ func views() []*view {
 			message: dnp3Message,
 		},
 		{id: "dhcp", port: 67, port2: 68, udp: true, accepts: any1, length: whole, message: dhcpMessage},
-		{id: "dns", port: 53, udp: true, accepts: any1, length: whole, message: dnsMessage},
+		{
+			id: "dns", port: 53, tcp: true, udp: true, accepts: any1, message: dnsMessage,
+			length: func(b []byte) int { // over TCP (RFC 1035, 4.2.2)
+				if len(b) < 2 {
+					return 0
+				}
+				return 2 + int(binary.BigEndian.Uint16(b))
+			},
+		},
 	}
 }
 
@@ -191,7 +199,7 @@ var dnp3Notable = map[int]string{
 }
 
 func dhcpMessage(c *Collector, m *dissect.Message, frame uint64) {
-	if m.Malformed != nil {
+	if m.Malformed != nil && m.Code <= 0 {
 		return
 	}
 	c.frame("dhcp", frame)
