@@ -185,6 +185,43 @@ func (s *Service) join(ctx context.Context, tx *state.Tx, number int64, sig Sign
 	return true, s.store(ctx, tx, &i, sig.RuleName, "updated")
 }
 
+// Known reports whether the owning incident holds the signal's alert already, and whether there is an owning
+// incident at all. It spares a transaction; Open decides by itself.
+func (s *Service) Known(ctx context.Context, sig Signal) (known, owned bool, err error) {
+	q := s.db.Reader()
+	number, err := s.owner(ctx, q, sig.key())
+	if errors.Is(err, ErrNotFound) {
+		return false, false, nil
+	}
+	if err != nil {
+		return false, false, err
+	}
+	var n int
+	err = q.QueryRowContext(ctx, `SELECT count(*) FROM incident_alert WHERE workspace = ? AND incident = ? AND alert = ?`,
+		s.ws.ID, number, sig.Alert.SystemAlertID).Scan(&n)
+	if err != nil {
+		return false, false, fmt.Errorf("alerts of incident %d: %w", number, err)
+	}
+	return n > 0, true, nil
+}
+
+// Outdated keeps of the alerts those that some incident holds at an older revision.
+func (s *Service) Outdated(ctx context.Context, alerts []Alert) ([]Alert, error) {
+	var all []Alert
+	for _, a := range alerts {
+		var n int
+		err := s.db.Reader().QueryRowContext(ctx, `SELECT count(*) FROM incident_alert WHERE workspace = ? AND alert = ? AND revision < ?`,
+			s.ws.ID, a.SystemAlertID, a.Revision).Scan(&n)
+		if err != nil {
+			return nil, fmt.Errorf("revision of alert %q: %w", a.SystemAlertID, err)
+		}
+		if n > 0 {
+			all = append(all, a)
+		}
+	}
+	return all, nil
+}
+
 // Refresh takes a newer revision of an alert into the incidents that hold it. It changes what they show of the alert,
 // never the incident itself: no status, no time, no log row.
 func (s *Service) Refresh(ctx context.Context, tx *state.Tx, a Alert) error {

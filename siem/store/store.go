@@ -101,6 +101,8 @@ type Store interface {
 	Append(ctx context.Context, at time.Time, batches []*Prepared) (Appended, error)
 	// Sender tells what was stored from a sender; zero if nothing ever was.
 	Sender(ctx context.Context, sender string) (Sender, error)
+	// Head is the ingest sequence of the newest committed row; 0 while there is none.
+	Head(ctx context.Context) (uint64, error)
 	// Query runs one SELECT with arguments bool, int64, float64 or string. A cancelled ctx ends it at once.
 	Query(ctx context.Context, sql string, args ...any) (Rows, error)
 	// Counts gives the number of rows per table.

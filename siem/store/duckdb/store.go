@@ -37,6 +37,7 @@ type Store struct {
 
 	mu      sync.Mutex
 	senders map[string]store.Sender
+	head    uint64 // last, as of the last commit
 }
 
 var _ store.Store = (*Store)(nil)
@@ -99,6 +100,7 @@ func (s *Store) loadSenders(ctx context.Context) error {
 		s.senders[row[0].(string)] = sender
 		s.last = max(s.last, uint64(row[4].(int64)))
 	}
+	s.head = s.last
 	return nil
 }
 
@@ -113,6 +115,13 @@ func (s *Store) Sender(_ context.Context, sender string) (store.Sender, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.senders[sender], nil
+}
+
+// Head is the ingest sequence of the newest committed row.
+func (s *Store) Head(context.Context) (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.head, nil
 }
 
 // rows adapts the driver's rows to the contract.
@@ -212,6 +221,7 @@ func (s *Store) Append(ctx context.Context, at time.Time, batches []*store.Prepa
 	for name, sender := range g.senders {
 		s.senders[name] = *sender
 	}
+	s.head = s.last
 	s.mu.Unlock()
 	return done, nil
 }
