@@ -1,0 +1,3 @@
+package protocol
+
+//go:generate go run github.com/otus-project/otus/internal/pluglist/cmd protocol ../..
