@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ type rig struct {
 	t      testing.TB
 	fleet  *fleet.Fleet
 	server *httptest.Server
+	serve  atomic.Pointer[http.Handler] // may be exchanged while the server runs
 	mu     sync.Mutex
 	rights map[string]bool // granted
 	audits []fleet.Audit
@@ -46,7 +48,9 @@ func newRig(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.fleet.Close() })
-	r.server = httptest.NewTLSServer(r.handler())
+	handler := r.handler()
+	r.serve.Store(&handler)
+	r.server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) { (*r.serve.Load()).ServeHTTP(w, q) }))
 	t.Cleanup(r.server.Close)
 	return r
 }
