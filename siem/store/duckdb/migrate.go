@@ -15,7 +15,7 @@ import (
 const version = 1
 
 // internalTables carry the store's own state. _column has the declared KQL types, which the physical types do not
-// tell apart.
+// tell apart; of _sender and _key, to which rows are only added, the highest sequence or revision holds.
 var internalTables = []string{
 	"CREATE TABLE IF NOT EXISTS _meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL)",
 	"CREATE TABLE IF NOT EXISTS _column (table_name VARCHAR NOT NULL, column_name VARCHAR NOT NULL, type VARCHAR NOT NULL)",

@@ -34,6 +34,8 @@ type Store struct {
 	// appending is held while a transaction is made and committed; the state below it guards belongs to the last commit.
 	appending sync.Mutex
 	last      uint64 // highest ingest sequence given out
+	// senderRows is at least the length of the table of senders; a failed commit may leave it too high.
+	senderRows int
 
 	mu      sync.Mutex
 	senders map[string]store.Sender
@@ -84,7 +86,7 @@ func (s *Store) start(functions []native.Function) error {
 }
 
 func (s *Store) loadSenders(ctx context.Context) error {
-	rows, err := s.db.Query(ctx, "SELECT sender, sequence, rows, last_rows, ingest_seq FROM _sender")
+	rows, err := s.db.Query(ctx, "SELECT sender, sequence, rows, last_rows, ingest_seq FROM _sender ORDER BY sequence")
 	if err != nil {
 		return fmt.Errorf("read senders: %w", err)
 	}
@@ -92,7 +94,8 @@ func (s *Store) loadSenders(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read senders: %w", err)
 	}
-	for _, row := range all {
+	s.senderRows = len(all)
+	for _, row := range all { // of each sender, the last row holds
 		sender := store.Sender{Cursor: uint64(row[1].(int64)), Rows: uint64(row[2].(int64))}
 		if ticks, ok := row[3].(int64); ok {
 			sender.LastRows = store.Time(ticks)
@@ -211,7 +214,7 @@ func (s *Store) Append(ctx context.Context, at time.Time, batches []*store.Prepa
 				done.Tables[t.Name] = store.Range{First: first, Last: next - 1}
 			}
 		}
-		return writeSenders(ctx, c, g.senders, next-1)
+		return s.writeSenders(ctx, c, g.senders, next-1)
 	})
 	if err != nil {
 		return store.Appended{}, err
@@ -345,25 +348,43 @@ func writeKeys(c *Conn, table string, keys []store.Key) error {
 	return a.Flush()
 }
 
-func writeSenders(ctx context.Context, c *Conn, senders map[string]*store.Sender, last uint64) error {
-	for _, name := range sortedKeys(senders) {
-		sender := senders[name]
+// maxSenderRows is when the table of senders, to which every commit adds, is written anew.
+const maxSenderRows = 20_000
+
+// writeSenders adds the senders' new state. An update in place would cost ten times as much.
+func (s *Store) writeSenders(ctx context.Context, c *Conn, senders map[string]*store.Sender, last uint64) error {
+	all := make(map[string]store.Sender, len(senders))
+	if s.senderRows+len(senders) > maxSenderRows {
+		if _, err := c.Exec(ctx, "DELETE FROM _sender"); err != nil {
+			return fmt.Errorf("write senders anew: %w", err)
+		}
+		s.senderRows = 0
+		s.mu.Lock()
+		for name, sender := range s.senders {
+			all[name] = sender
+		}
+		s.mu.Unlock()
+	}
+	for name, sender := range senders {
+		all[name] = *sender
+	}
+	a, err := c.NewAppender("_sender", []string{"sender", "sequence", "rows", "last_rows", "ingest_seq"})
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	for _, name := range sortedKeys(all) {
+		sender := all[name]
 		var lastRows any
 		if !sender.LastRows.IsZero() {
 			lastRows, _ = store.Ticks(sender.LastRows)
 		}
-		cursor, rows := int64(sender.Cursor), int64(sender.Rows)
-		changed, err := c.Exec(ctx, "UPDATE _sender SET sequence = ?, rows = ?, last_rows = ?, ingest_seq = ? WHERE sender = ?",
-			cursor, rows, lastRows, int64(last), name)
-		if err == nil && changed == 0 {
-			_, err = c.Exec(ctx, "INSERT INTO _sender (sender, sequence, rows, last_rows, ingest_seq) VALUES (?, ?, ?, ?, ?)",
-				name, cursor, rows, lastRows, int64(last))
-		}
-		if err != nil {
-			return fmt.Errorf("move cursor of %q: %w", name, err)
+		if err := a.Append([]any{name, int64(sender.Cursor), int64(sender.Rows), lastRows, int64(last)}); err != nil {
+			return err
 		}
 	}
-	return nil
+	s.senderRows += len(all)
+	return a.Flush()
 }
 
 func sortedKeys[V any](m map[string]V) []string {

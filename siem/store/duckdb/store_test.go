@@ -61,6 +61,33 @@ func TestReopenKeepsAll(t *testing.T) {
 	}
 }
 
+func TestSendersAreWrittenAnew(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log.duckdb")
+	tables := storetest.Tables(t, storetest.Thing)
+	s := openStore(t, path, tables)
+	storetest.Append(t, s, storetest.Noon, store.Batch{Sender: "quiet", Sequence: 5, Rows: map[string][]store.Row{"Thing": {{}}}})
+	sequence := uint64(0)
+	for range 3 {
+		s.senderRows += maxSenderRows - 2
+		for range 5 {
+			sequence++
+			storetest.Append(t, s, storetest.Noon, store.Batch{Sender: "a", Sequence: sequence})
+		}
+	}
+	if n := storetest.Select(t, s, "SELECT count(*) FROM _sender")[0][0].(int64); n > 8 {
+		t.Errorf("%d rows in _sender", n)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, path, tables)
+	for name, want := range map[string]store.Sender{"quiet": {Cursor: 5, Rows: 1, LastRows: storetest.Noon}, "a": {Cursor: sequence}} {
+		if got, err := s.Sender(t.Context(), name); got != want || err != nil {
+			t.Errorf("%s: got %+v, %v, want %+v", name, got, err, want)
+		}
+	}
+}
+
 func TestColumnsAreAdded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log.duckdb")
 	s := openStore(t, path, storetest.Tables(t, storetest.Thing))
