@@ -41,12 +41,22 @@ func newRig(t testing.TB, o Options) *rig {
 	r.o.Audit = func(_ context.Context, a Audit) { r.mu.Lock(); defer r.mu.Unlock(); r.audits = append(r.audits, a) }
 	r.open()
 	t.Cleanup(func() {
-		if !t.Failed() {
+		if !t.Failed() && !r.ended() {
 			r.check()
 		}
 		r.Close()
 	})
 	return r
+}
+
+// ended says whether the fleet was closed.
+func (r *rig) ended() bool {
+	select {
+	case <-r.closed:
+		return true
+	default:
+		return false
+	}
 }
 
 func (r *rig) open() {
