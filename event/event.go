@@ -182,6 +182,10 @@ type Alert struct {
 	// ID is UUIDv5(sensor id, alert type, merge key, occurrence).
 	ID       string `json:"id"`
 	Revision int    `json:"revision"`
+	// Key is the merge key: findings of one Type and Key are one alert. Occurrence counts the alerts of that key,
+	// from 1.
+	Key        string `json:"key,omitempty"`
+	Occurrence int    `json:"occurrence,omitempty"`
 	// Type is the kebab-case id of the alert type, Title its name in the alert reference.
 	Type     string   `json:"type"`
 	Title    string   `json:"title"`

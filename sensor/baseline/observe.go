@@ -1,6 +1,7 @@
 package baseline
 
 import (
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -247,9 +248,10 @@ func (b *Baseline) device(kind string, m *dissect.Message, inv *inventory.Invent
 	}
 }
 
-// Opened looks at a flow that appeared: who tries to reach the Internet.
-func (b *Baseline) Opened(c *dissect.Connection, inv *inventory.Inventory, now time.Time, frame uint64, deviate func(*Deviation)) {
-	if c.Transport == "tcp" && !c.HandshakeSeen || !inv.Internal(c.Client.Addr) || !remote(c.Server.Addr, inv) {
+// Opened looks at a flow that appeared: who tries to reach the Internet. certain says that the client is: a flow met in
+// the middle may run the other way.
+func (b *Baseline) Opened(c *dissect.Connection, certain bool, inv *inventory.Inventory, now time.Time, frame uint64, deviate func(*Deviation)) {
+	if !certain || !inv.Internal(c.Client.Addr) || !remote(c.Server.Addr, inv) {
 		return
 	}
 	b.internet(KindInternet, c.Client, c.Server, c, now, frame, deviate)
@@ -358,7 +360,9 @@ func (b *Baseline) Device(c *inventory.Change, now time.Time, deviate func(*Devi
 		endpoint.Addr = row.IPAddresses[0]
 	}
 	if len(row.MACAddresses) > 0 {
-		endpoint.MAC = parseMAC(row.MACAddresses[0])
+		if mac, err := net.ParseMAC(row.MACAddresses[0]); err == nil && len(mac) == len(endpoint.MAC) {
+			endpoint.MAC = packet.MAC(mac)
+		}
 	}
 	tell := func(e Entry, before string, details ...event.Detail) {
 		deviate(&Deviation{Entry: e, Time: now, Frame: c.Frame, Source: endpoint, Protocol: c.Protocol,
@@ -399,18 +403,4 @@ func (b *Baseline) deviceEntry(kind string, row *event.Device, tell func(Entry, 
 		}
 		tell(e, "", details...)
 	}
-}
-
-func parseMAC(text string) (mac packet.MAC) {
-	for n := range mac {
-		if len(text) < 3*n+2 {
-			return packet.MAC{}
-		}
-		v, err := strconv.ParseUint(text[3*n:3*n+2], 16, 8)
-		if err != nil {
-			return packet.MAC{}
-		}
-		mac[n] = byte(v)
-	}
-	return mac
 }

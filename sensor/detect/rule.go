@@ -22,9 +22,11 @@ type Rule struct {
 
 	// Protocols are ids; a leading "!" excludes one.
 	Protocols []string `yaml:"protocols"`
-	Layers    []string `yaml:"layers"`
-	Codes     []int    `yaml:"codes"`
-	NotCodes  []int    `yaml:"notCodes"`
+	// OT asks for an industrial protocol, whichever.
+	OT       bool     `yaml:"ot"`
+	Layers   []string `yaml:"layers"`
+	Codes    []int    `yaml:"codes"`
+	NotCodes []int    `yaml:"notCodes"`
 	// Kind is "request", "response" or "unsolicited"; Answer is one of the latter two.
 	Kind string `yaml:"kind"`
 	// Result is "ok" or "exception", for responses.
@@ -200,6 +202,7 @@ func (r *typedRule) holds(m *dissect.Message) bool {
 	}
 	switch {
 	case !r.protocol(m.Protocol),
+		r.OT && !m.Protocol.OT,
 		len(r.Layers) > 0 && !slices.Contains(r.Layers, m.Layer),
 		len(r.Codes) > 0 && !slices.Contains(r.Codes, m.Code),
 		slices.Contains(r.NotCodes, m.Code),

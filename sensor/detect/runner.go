@@ -95,6 +95,22 @@ type TypeOf struct {
 	Engine event.Engine
 }
 
+// Watcher is implemented by an engine that watches the sensor's own interface.
+type Watcher interface {
+	// Quiet reports that the interface has fallen silent.
+	Quiet() bool
+}
+
+// Quiet reports that the sensor's interface has fallen silent.
+func (s *Set) Quiet() bool {
+	for _, r := range s.runners {
+		if w, ok := r.(Watcher); ok && w.Quiet() {
+			return true
+		}
+	}
+	return false
+}
+
 // Failures counts the panics caught in engines.
 func (s *Set) Failures() uint64 { return s.failures }
 

@@ -27,10 +27,13 @@ const fewServers = 3
 func (i *Inventory) act(client, server *device, m *dissect.Message, cause cause) {
 	answered := m.Direction == dissect.FromServer || m.Transport == "tcp"
 	if !m.Protocol.OT {
-		if server != nil && answered && m.Transport != "link" && m.Transport != "icmp" {
+		if m.Transport == "link" || m.Transport == "icmp" {
+			return // every station asks and answers there
+		}
+		if server != nil && answered && m.Kind == dissect.Response {
 			i.addRole(server, servesIT, cause)
 		}
-		if client != nil && m.Direction == dissect.FromClient {
+		if client != nil && m.Kind == dissect.Request && m.Operation != dissect.OpSession && m.Operation != dissect.OpDiscovery {
 			i.addRole(client, usesIT, cause)
 		}
 		return
