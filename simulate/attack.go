@@ -10,9 +10,9 @@ import (
 // AttackLength is the time from the first to the last step of Attack; polling goes on a little longer.
 const AttackLength = 72 * time.Second
 
-// MaliciousDomain is what the infected historian asks for; it stands on the shipped indicator list and, as a name
+// MaliciousDomain is what the infected historian asks for; its parent stands on the shipped indicator list and, as a name
 // under .example (RFC 2606), exists nowhere.
-const MaliciousDomain = "update.malware-c2.example"
+const MaliciousDomain = "update.malware.example"
 
 // Step is one move of the attack.
 type Step struct {
