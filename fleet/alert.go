@@ -57,7 +57,10 @@ func (f *Fleet) Alerts(ctx context.Context, filter AlertFilter) (AlertPage, erro
 	if err != nil {
 		return AlertPage{}, err
 	}
-	conditions := containing("alert.search", filter.Q)
+	conditions, err := containing(ctx, f.db.reader, "alert", filter.Q)
+	if err != nil {
+		return AlertPage{}, err
+	}
 	conditions = append(conditions, in("status", "alert.status", filter.Status)...)
 	conditions = append(conditions, in("severity", "alert.severity", filter.Severity)...)
 	conditions = append(conditions, in("engine", "alert.engine", filter.Engine)...)
@@ -71,7 +74,9 @@ func (f *Fleet) Alerts(ctx context.Context, filter AlertFilter) (AlertPage, erro
 		return page, fmt.Errorf("list alerts: %w", err)
 	}
 	limit, offset := bounds(filter.Limit, filter.Offset)
-	page.Items, err = collect(ctx, f.db.reader, scanAlert, "SELECT alert.body, site.name, zone.name FROM "+alertTables+text+sorted+", alert.id LIMIT ? OFFSET ?", append(args, limit, offset)...)
+	// The rows of the page are found first, so that only their bodies are read and sorted.
+	found := "SELECT alert.rowid FROM alert" + text + sorted + ", alert.rowid LIMIT ? OFFSET ?"
+	page.Items, err = collect(ctx, f.db.reader, scanAlert, "SELECT alert.body, site.name, zone.name FROM "+alertTables+" WHERE alert.rowid IN ("+found+")"+sorted+", alert.rowid", append(args, limit, offset)...)
 	if err != nil {
 		return page, fmt.Errorf("list alerts: %w", err)
 	}

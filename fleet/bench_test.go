@@ -3,6 +3,7 @@ package fleet
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/otus-project/otus/event"
 )
@@ -55,4 +56,41 @@ func BenchmarkRead(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(read)/b.Elapsed().Seconds(), "entries/s")
+}
+
+// BenchmarkPages asks for the pages of a large fleet: 20,000 alerts and 5,000 devices.
+func BenchmarkPages(b *testing.B) {
+	r := newRig(b, Options{})
+	s := r.local()
+	for n := uint64(0); n < 25_000; n += 500 {
+		batch := event.Batch{SensorID: s.ID}
+		for i := n + 1; i <= n+500; i++ {
+			if i%5 == 0 {
+				batch.Records = append(batch.Records, deviceRecord(s.ID, i, fmt.Sprint("device-", i), 1))
+				continue
+			}
+			rec := alertRecord(s.ID, i, fmt.Sprint("alert-", i), 1, []event.AlertStatus{event.AlertNew, event.AlertActive, event.AlertClosed}[i%3])
+			rec.Alert.Source.DeviceID = fmt.Sprint("device-", i/5*5)
+			rec.Alert.Devices = []event.Device{*deviceRecord(s.ID, 1, rec.Alert.Source.DeviceID, 1).Device, *deviceRecord(s.ID, 1, "device-plc", 1).Device}
+			rec.Alert.LastActivity = start.Add(time.Duration(i) * time.Second)
+			batch.Records = append(batch.Records, rec)
+		}
+		r.send(batch)
+	}
+	for name, ask := range map[string]func() error{
+		"alerts":     func() error { _, err := r.Alerts(b.Context(), AlertFilter{Status: []string{"New"}}); return err },
+		"search":     func() error { _, err := r.Alerts(b.Context(), AlertFilter{Q: "alert-777"}); return err },
+		"devices":    func() error { _, err := r.Devices(b.Context(), DeviceFilter{}); return err },
+		"mostAlerts": func() error { _, err := r.Devices(b.Context(), DeviceFilter{Sort: "-openAlerts"}); return err },
+		"summary":    func() error { _, err := r.Summary(b.Context()); return err },
+		"state":      func() error { _, _, err := r.AlertState(b.Context(), "alert-777"); return err },
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if err := ask(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

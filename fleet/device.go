@@ -58,7 +58,10 @@ func (f *Fleet) Devices(ctx context.Context, filter DeviceFilter) (DevicePage, e
 	if err != nil {
 		return DevicePage{}, err
 	}
-	conditions := containing("device.search", filter.Q)
+	conditions, err := containing(ctx, f.db.reader, "device", filter.Q)
+	if err != nil {
+		return DevicePage{}, err
+	}
 	conditions = append(conditions, in("type", "device.type", filter.Type)...)
 	conditions = append(conditions, in("vendor", "device.vendor", filter.Vendor)...)
 	conditions = append(conditions, in("sensor", "device.sensor_id", filter.Sensor)...)

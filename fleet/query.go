@@ -37,12 +37,24 @@ func in(facet, expression string, values []string) []condition {
 	return []condition{c}
 }
 
-// containing gives the condition that a row's search text holds every word of q.
-func containing(column, q string) (all []condition) {
-	for _, word := range strings.Fields(strings.ToLower(q)) {
-		all = append(all, condition{text: "instr(" + column + ", ?) > 0", args: []any{word}})
+// containing gives the condition that a row's search text holds every word of q. The rows are looked for once here,
+// because a page asks several times with the same condition.
+func containing(ctx context.Context, q querier, table, words string) ([]condition, error) {
+	var text strings.Builder
+	var args []any
+	for _, word := range strings.Fields(strings.ToLower(words)) {
+		text.WriteString(" AND instr(search, ?) > 0")
+		args = append(args, word)
 	}
-	return all
+	if len(args) == 0 {
+		return nil, nil
+	}
+	var rows string
+	err := q.QueryRowContext(ctx, "SELECT json_group_array(rowid) FROM "+table+" WHERE TRUE"+text.String(), args...).Scan(&rows)
+	if err != nil {
+		return nil, fmt.Errorf("search: %w", err)
+	}
+	return []condition{{text: table + ".rowid IN (SELECT value FROM json_each(?))", args: []any{rows}}}, nil
 }
 
 // where puts conditions together, without those of one facet.

@@ -98,7 +98,8 @@ CREATE TABLE alert (
 	body            BLOB    NOT NULL
 ) STRICT;
 CREATE INDEX alert_activity ON alert(last_activity);
-CREATE INDEX alert_sensor ON alert(sensor_id, status);
+CREATE INDEX alert_facet ON alert(status, severity, engine, sensor_id, last_activity); -- counts and the usual page need no row
+CREATE INDEX alert_sensor ON alert(sensor_id);
 
 CREATE TABLE alert_status (
 	alert_id TEXT    NOT NULL REFERENCES alert(id) ON DELETE CASCADE,
@@ -142,4 +143,6 @@ CREATE TABLE device (
 	search     TEXT    NOT NULL, -- lower case
 	body       BLOB    NOT NULL
 ) STRICT;
+CREATE INDEX device_facet ON device(type, vendor, ot, sensor_id, protocols);
+CREATE INDEX device_name ON device(name);
 CREATE INDEX device_sensor ON device(sensor_id);
