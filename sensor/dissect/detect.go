@@ -177,13 +177,16 @@ func (r *Runner) probeOf(f *flow) Probe {
 // recognise settles the protocol and the sides, and parses what was held.
 func (r *Runner) recognise(f *flow, i int, probe Probe, swap bool) {
 	p := r.options.Protocols[i]
-	if !f.certain {
-		to, from := slices.Contains(p.Ports, probe.ForwardPort), slices.Contains(p.Ports, probe.BackwardPort)
-		if swap || from && !to {
-			f.setClient(1 - f.forward())
-		} else {
-			f.setClient(f.forward())
-		}
+	to, from := slices.Contains(p.Ports, probe.ForwardPort), slices.Contains(p.Ports, probe.BackwardPort)
+	switch {
+	case from && !to:
+		// The registered port is where requests go. A device may have opened the connection from there itself.
+		f.setClient(1 - f.forward())
+	case f.certain:
+	case swap:
+		f.setClient(1 - f.forward())
+	default:
+		f.setClient(f.forward())
 	}
 	parser := r.makeParser(p)
 	if parser == nil {
