@@ -103,16 +103,11 @@ func (c *Collector) Message(m *dissect.Message, conn *dissect.Connection) {
 
 // quoted counts the UDP datagram inside an ICMP error (RFC 792), which tshark reads like any other.
 func (c *Collector) quoted(p *packet.Packet) {
-	b := p.Payload
-	if p.ICMPType != 3 && p.ICMPType != 5 && p.ICMPType != 11 && p.ICMPType != 12 {
+	if p.ICMPType != 3 && p.ICMPType != 5 && p.ICMPType != 11 && p.ICMPType != 12 || len(p.Payload) < 4+28 {
 		return
 	}
-	if len(b) > 8 && b[0] == p.ICMPType { // the body begins with the ICMP header
-		b = b[8:]
-	} else if len(b) > 4 {
-		b = b[4:]
-	}
-	if len(b) < 28 || b[0]>>4 != 4 || b[9] != packet.ProtoUDP {
+	b := p.Payload[4:] // behind the unused word
+	if b[0]>>4 != 4 || b[9] != packet.ProtoUDP {
 		return
 	}
 	n := 4 * int(b[0]&0x0f)

@@ -48,17 +48,25 @@ const (
 )
 
 // half follows one direction of a TCP connection by the rules tshark 4.0 uses to tell new data from old
-// (its TCP analysis of sequence numbers), as far as they decide whether a segment is read.
+// (its TCP analysis of sequence numbers), as far as they decide whether a segment is read. As there, a sequence number
+// of 0 means "not known yet".
 type half struct {
-	base       uint32
-	hasBase    bool
-	next       uint32 // highest sequence number seen, plus one; 0 while nothing was seen, as there
-	lastAck    uint32
-	lastAckAt  time.Time
-	duplicates int // acknowledgements in a row that repeat lastAck
-	window     uint16
-	unit       unit
+	base      uint32
+	hasBase   bool
+	next      uint32 // highest sequence number seen, plus one
+	ackable   uint32 // highest that was seen without a hole before it: what the peer may acknowledge
+	lastAck   uint32
+	lastAckAt time.Time
+	// repeats counts acknowledgements in a row that repeat lastAck; many where the peer's data is known to be missing.
+	repeats   int
+	window    uint16
+	seen      bool
+	keptAlive bool // its last segment was a keep-alive
+	unit      unit
 }
+
+// manyRepeats stands for enough repeated acknowledgements to make any retransmission a fast one.
+const manyRepeats = 1 << 30
 
 // unit is the protocol data unit that waits for the rest of its bytes.
 type unit struct {
@@ -192,22 +200,27 @@ func (f *flow) analyse(p *packet.Packet, side int) bool {
 	if !r.hasBase && p.Flags&packet.ACK != 0 {
 		r.hasBase, r.base = true, p.Ack-1
 	}
-	// Sequence numbers count from the base, so that 0 can mean "nothing seen".
-	seq, ack := p.Seq-h.base, p.Ack-r.base
-	probe := length == 1 && seq == h.next && r.window == 0 && r.hasBase && r.lastAckAt != (time.Time{})
-	keepAlive := !probe && length <= 1 && h.next != 0 && seq == h.next-1 && !syn && !fin && !rst
-	if !probe {
-		same := length == 0 && p.Window != 0 && p.Window == h.window && seq == h.next && ack == h.lastAck && !syn && !fin && !rst
-		if same {
-			h.duplicates++
-		}
+	seq, ack := p.Seq, p.Ack
+	plain := !syn && !fin && !rst
+	probe := length == 1 && seq == h.next && r.seen && r.window == 0
+	keepAlive := !probe && length <= 1 && h.next != 0 && seq == h.next-1 && plain
+	repeat := length == 0 && plain && seq == h.next && ack == h.lastAck && h.seen && p.Window == h.window
+	if !probe && repeat && p.Window != 0 && !r.keptAlive {
+		h.repeats++
 	}
 	if ack != h.lastAck {
-		h.duplicates = 0
+		h.repeats = 0
+	}
+	if r.ackable != 0 && before(r.ackable, ack) && p.Flags&packet.ACK != 0 {
+		if before(r.ackable, r.next) {
+			r.ackable = r.next
+		} else {
+			r.repeats = manyRepeats
+		}
 	}
 	fresh := !keepAlive
 	if fresh && (length > 0 || syn || fin) {
-		fresh = !f.old(h, r, seq, length, at)
+		fresh = !old(h, r, seq, length, at)
 	}
 	end := seq + length
 	if syn || fin {
@@ -216,15 +229,18 @@ func (f *flow) analyse(p *packet.Packet, side int) bool {
 	if !probe && (h.next == 0 || before(h.next, end)) {
 		h.next = end
 	}
-	h.window, h.lastAck, h.lastAckAt = p.Window, ack, at
+	if !probe && (h.ackable == 0 || seq == h.ackable) {
+		h.ackable = h.next
+	}
+	h.window, h.lastAck, h.lastAckAt, h.seen, h.keptAlive = p.Window, ack, at, true, keepAlive
 	return fresh
 }
 
 // old says whether a segment is a retransmission or late. A fast retransmission (the peer asked for it by at
-// least two duplicate acknowledgements within the last 20 ms) is read again.
-func (f *flow) old(h, r *half, seq, length uint32, at time.Time) bool {
+// least two repeated acknowledgements, the last of them within 20 ms) is read again.
+func old(h, r *half, seq, length uint32, at time.Time) bool {
 	notAdvanced := h.next != 0 && before(seq, h.next)
-	if length > 1 && h.next != 0 && seq == h.next-1 {
+	if length > 1 && seq == h.next-1 {
 		notAdvanced = false
 	}
 	if length > 0 && r.lastAck != 0 && !before(r.lastAck, seq+length) {
@@ -233,10 +249,7 @@ func (f *flow) old(h, r *half, seq, length uint32, at time.Time) bool {
 	if !notAdvanced {
 		return false
 	}
-	if r.duplicates >= 2 && r.lastAck == seq && at.Sub(r.lastAckAt) < 20*time.Millisecond {
-		return false
-	}
-	return true
+	return r.repeats < 2 || r.lastAck != seq || at.Sub(r.lastAckAt) >= 20*time.Millisecond
 }
 
 // read cuts a segment into units, joined to what waits of the direction.
@@ -244,6 +257,9 @@ func (c *Collector) read(f *flow, s held) {
 	u := &f.halves[s.side].unit
 	data, seq := s.data, s.seq
 	if u.waiting && !before(seq, u.start) && (u.more && seq == u.have || !u.more && before(seq, u.end)) {
+		if before(seq, u.have) { // bytes that are here already, sent again
+			return
+		}
 		if seq != u.have { // a hole: the unit will never be whole
 			if end := seq + uint32(len(data)); before(u.end, end) {
 				data, seq = data[u.end-seq:], u.end

@@ -59,7 +59,7 @@ func views() []*view {
 		},
 		{
 			id: "dnp3", port: 20000, tcp: true, udp: true,
-			accepts: func(b []byte) bool { return len(b) >= 2 && b[0] == 0x05 && b[1] == 0x64 },
+			accepts: func(b []byte) bool { return b[0] == 0x05 && (len(b) == 1 || b[1] == 0x64) },
 			length: func(b []byte) int {
 				if len(b) < 10 {
 					return 0
