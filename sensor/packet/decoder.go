@@ -13,7 +13,6 @@ const (
 
 // EtherTypes and IPv6 extension headers that only the decoder needs.
 const (
-	etherVLAN       = 0x8100 // IEEE 802.1Q
 	etherQinQ       = 0x88a8 // IEEE 802.1ad
 	etherQinQOld    = 0x9100 // QinQ before 802.1ad
 	etherMinimum    = 0x0600 // below: an IEEE 802.3 length
@@ -142,7 +141,7 @@ func (d *Decoder) raw(p *Packet, data []byte, wire int) {
 
 // ethertype follows VLAN tags and hands the rest to the network layer.
 func (d *Decoder) ethertype(p *Packet, kind uint16, data []byte, wire int) {
-	for tags := 0; kind == etherVLAN || kind == etherQinQ || kind == etherQinQOld; tags++ {
+	for tags := 0; kind == EtherVLAN || kind == etherQinQ || kind == etherQinQOld; tags++ {
 		if tags == maxVLANTags {
 			p.payload(data, wire)
 			p.malformed("vlan", 0, "more VLAN tags than any network uses")

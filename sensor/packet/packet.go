@@ -83,6 +83,7 @@ const (
 const (
 	EtherIPv4 = 0x0800
 	EtherARP  = 0x0806
+	EtherVLAN = 0x8100 // IEEE 802.1Q
 	EtherIPv6 = 0x86dd
 )
 
