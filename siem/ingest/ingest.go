@@ -16,10 +16,15 @@ import (
 
 // The forms of rows and batches are the log store's.
 type (
-	Row   = store.Row
-	Batch = store.Batch
-	Range = store.Range
+	Row     = store.Row
+	Batch   = store.Batch
+	Range   = store.Range
+	Key     = store.Key
+	IfFirst = store.IfFirst
 )
+
+// KeyColumn is the pseudo column that carries a row's Key.
+const KeyColumn = store.KeyColumn
 
 // MaxBatchRows bounds one batch; a larger one is refused.
 const MaxBatchRows = 50_000

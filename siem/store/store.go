@@ -30,14 +30,15 @@ type Row = map[string]any
 // KeyColumn is the pseudo column that carries a row's Key.
 const KeyColumn = "_Key"
 
-// Key makes a row's append idempotent beyond its batch: a row whose revision is not above the highest one ever
-// stored under the same table and ID is left out. Keys outlive the rows' retention.
+// Key makes a row's append idempotent beyond its batch: a row is left out if its table has one of the same ID and
+// revision already. An ID stays known for ever; of its revisions, all but the newest are forgotten once the table's
+// retention is over.
 type Key struct {
 	ID       string
 	Revision int64
 }
 
-// IfFirst is a column's value that depends on whether the row is the first ever stored under its Key.
+// IfFirst is a column's value that depends on whether the row is the first ever stored under its Key's ID.
 type IfFirst struct {
 	First, Again any
 }

@@ -15,12 +15,12 @@ import (
 const version = 1
 
 // internalTables carry the store's own state. _column has the declared KQL types, which the physical types do not
-// tell apart; of _sender and _key, to which rows are only added, the highest sequence or revision holds.
+// tell apart; of _sender, to which rows are only added, the highest sequence holds.
 var internalTables = []string{
 	"CREATE TABLE IF NOT EXISTS _meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL)",
 	"CREATE TABLE IF NOT EXISTS _column (table_name VARCHAR NOT NULL, column_name VARCHAR NOT NULL, type VARCHAR NOT NULL)",
 	"CREATE TABLE IF NOT EXISTS _sender (sender VARCHAR NOT NULL, sequence BIGINT NOT NULL, rows BIGINT NOT NULL, last_rows BIGINT, ingest_seq BIGINT NOT NULL)",
-	"CREATE TABLE IF NOT EXISTS _key (table_name VARCHAR NOT NULL, id VARCHAR NOT NULL, revision BIGINT NOT NULL)",
+	"CREATE TABLE IF NOT EXISTS _key (table_name VARCHAR NOT NULL, id VARCHAR NOT NULL, revision BIGINT NOT NULL, time BIGINT NOT NULL)",
 }
 
 // migrate brings the file to the declared tables, in one transaction.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -261,7 +262,7 @@ func (s *Store) gather(batches []*store.Prepared) group {
 }
 
 func appendTable(ctx context.Context, c *Conn, t *store.Table, rows []groupRow, ticks int64, next *uint64) error {
-	revisions, err := readKeys(ctx, c, t.Name, rows)
+	known, err := readKeys(ctx, c, t.Name, rows)
 	if err != nil {
 		return err
 	}
@@ -278,12 +279,12 @@ func appendTable(ctx context.Context, c *Conn, t *store.Table, rows []groupRow, 
 	for _, row := range rows {
 		first := true
 		if row.Key != nil {
-			revision, known := revisions[row.Key.ID]
-			if known && row.Key.Revision <= revision {
+			revisions := known[row.Key.ID]
+			if slices.Contains(revisions, row.Key.Revision) {
 				continue
 			}
-			first = !known
-			revisions[row.Key.ID] = row.Key.Revision
+			first = len(revisions) == 0
+			known[row.Key.ID] = append(revisions, row.Key.Revision)
 			keys = append(keys, *row.Key)
 		}
 		values := append(make([]any, 0, len(columns)+2), row.Resolve(first)...)
@@ -297,28 +298,28 @@ func appendTable(ctx context.Context, c *Conn, t *store.Table, rows []groupRow, 
 	if err := a.Flush(); err != nil {
 		return err
 	}
-	return writeKeys(c, t.Name, keys)
+	return writeKeys(c, t.Name, keys, ticks)
 }
 
-// readKeys gives the highest stored revision of each key among the rows.
-func readKeys(ctx context.Context, c *Conn, table string, rows []groupRow) (map[string]int64, error) {
+// readKeys gives the stored revisions of each key among the rows.
+func readKeys(ctx context.Context, c *Conn, table string, rows []groupRow) (map[string][]int64, error) {
 	var ids []string
 	for _, row := range rows {
 		if row.Key != nil {
 			ids = append(ids, row.Key.ID)
 		}
 	}
-	revisions := make(map[string]int64, len(ids))
+	known := make(map[string][]int64, len(ids))
 	if len(ids) == 0 {
-		return revisions, nil
+		return known, nil
 	}
 	list, err := json.Marshal(ids)
 	if err != nil {
 		return nil, fmt.Errorf("encode keys: %w", err)
 	}
 	// Append-only and small (a row per alert revision): a scan takes about a millisecond, an index would cost memory.
-	found, err := c.Query(ctx, `SELECT id, max(revision) FROM _key WHERE table_name = ? AND
-		id IN (SELECT unnest(from_json(?, '["VARCHAR"]'))) GROUP BY id`, table, string(list))
+	found, err := c.Query(ctx, `SELECT id, revision FROM _key WHERE table_name = ? AND
+		id IN (SELECT unnest(from_json(?, '["VARCHAR"]')))`, table, string(list))
 	if err != nil {
 		return nil, fmt.Errorf("read keys of table %q: %w", table, err)
 	}
@@ -326,22 +327,23 @@ func readKeys(ctx context.Context, c *Conn, table string, rows []groupRow) (map[
 	for found.Next() {
 		row := found.Row()
 		id, _ := row[0].(string)
-		revisions[id], _ = row[1].(int64)
+		revision, _ := row[1].(int64)
+		known[id] = append(known[id], revision)
 	}
-	return revisions, found.Err()
+	return known, found.Err()
 }
 
-func writeKeys(c *Conn, table string, keys []store.Key) error {
+func writeKeys(c *Conn, table string, keys []store.Key, ticks int64) error {
 	if len(keys) == 0 {
 		return nil
 	}
-	a, err := c.NewAppender("_key", []string{"table_name", "id", "revision"})
+	a, err := c.NewAppender("_key", []string{"table_name", "id", "revision", "time"})
 	if err != nil {
 		return err
 	}
 	defer a.Close()
 	for _, key := range keys {
-		if err := a.Append([]any{table, key.ID, key.Revision}); err != nil {
+		if err := a.Append([]any{table, key.ID, key.Revision, ticks}); err != nil {
 			return err
 		}
 	}
@@ -415,19 +417,16 @@ func (s *Store) Prune(ctx context.Context, now time.Time) (map[string]int64, err
 			if n > 0 {
 				pruned[t.Name] = n
 			}
+			if err != nil {
+				return err
+			}
+			_, err = c.Exec(ctx, `DELETE FROM _key USING (SELECT id AS i, max(revision) AS newest FROM _key WHERE table_name = $1 GROUP BY id) k
+				WHERE table_name = $1 AND id = k.i AND revision < k.newest AND time < $2`, t.Name, cutoff)
 			return err
 		})
 		if err != nil {
 			return nil, fmt.Errorf("prune table %q: %w", t.Name, err)
 		}
-	}
-	err := s.db.Write(ctx, func(c *Conn) error {
-		_, err := c.Exec(ctx, `DELETE FROM _key USING (SELECT table_name AS t, id AS i, max(revision) AS m FROM _key GROUP BY ALL) k
-			WHERE _key.table_name = k.t AND _key.id = k.i AND _key.revision < k.m`)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("prune keys: %w", err)
 	}
 	return pruned, s.Checkpoint(ctx)
 }
