@@ -17,7 +17,7 @@ type healthState struct {
 }
 
 // reportHealth emits a row for every minute of stage time that has begun, and whenever the state or mode changes.
-func (s *Sensor) reportHealth(now time.Time, live bool) {
+func (s *Sensor) reportHealth(now time.Time) {
 	c := s.stage.Counters()
 	state, reason := "Healthy", ""
 	switch {
@@ -47,7 +47,7 @@ func (s *Sensor) reportHealth(now time.Time, live bool) {
 		LostBytes: c.LostBytes, UndecodedBytes: c.UndecodedBytes, Devices: c.Devices, OpenAlerts: c.OpenAlerts,
 		Connections: c.Connections, Evicted: c.Evicted, OneSidedStreams: c.OneSidedStreams, PluginFailures: c.PluginFailures,
 	}
-	if live { // depends on the uplink's pace: in a replay it would make equal runs differ
+	if s.live { // depends on the uplink's pace: in a replay it would make equal runs differ
 		row.SpooledRecords = s.waiting.Load()
 	}
 	s.emit(event.Record{Kind: event.KindHealth, Health: &row})

@@ -247,6 +247,7 @@ func (s *Sensor) Live(ctx context.Context, src LiveSource) error {
 	if err := s.beginLive(); err != nil {
 		return err
 	}
+	s.live = true
 	dropped := s.health.Dropped
 	for ctx.Err() == nil {
 		f, err := src.Next()
@@ -256,7 +257,7 @@ func (s *Sensor) Live(ctx context.Context, src LiveSource) error {
 		if f != nil {
 			s.frame(f)
 		} else {
-			s.idleTick(true)
+			s.tick()
 		}
 		s.health.Dropped = dropped + src.Dropped()
 		select {
@@ -278,28 +279,22 @@ func (s *Sensor) Live(ctx context.Context, src LiveSource) error {
 	return s.commit()
 }
 
-// Idle keeps time, commands and health going without frames until ctx ends.
+// Idle takes commands until ctx ends. Stage time stands still: without an interface silence means nothing.
 func (s *Sensor) Idle(ctx context.Context) error {
 	if err := s.beginLive(); err != nil {
 		return err
 	}
-	ticker := time.NewTicker(time.Second)
-	defer ticker.Stop()
 	for {
-		if len(s.pending) > 0 {
-			if err := s.commit(); err != nil {
-				return err
-			}
-		}
 		select {
 		case <-ctx.Done():
-			return s.commit()
+			return nil
 		case d := <-s.deliveries:
 			if err := s.take(d); err != nil {
 				return err
 			}
-		case <-ticker.C:
-			s.idleTick(false)
+			if err := s.commit(); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -315,8 +310,8 @@ func (s *Sensor) beginLive() error {
 	return s.commit()
 }
 
-// idleTick lets stage time follow the wall clock while no frames come.
-func (s *Sensor) idleTick(live bool) {
+// tick lets stage time follow the wall clock while no frames come.
+func (s *Sensor) tick() {
 	now := s.o.Now()
 	if now.Sub(s.lastTick) < time.Second {
 		return
@@ -324,5 +319,4 @@ func (s *Sensor) idleTick(live bool) {
 	s.replayCommands()
 	s.advance(now)
 	s.stage.Tick(s.now)
-	s.reportHealth(s.now, live)
 }

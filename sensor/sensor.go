@@ -68,6 +68,7 @@ type Sensor struct {
 
 	deliveries  chan delivery
 	waiting     *atomic.Uint64 // records spooled and not acknowledged, told by the uplink
+	live        bool           // frames come from an interface
 	checkpoint  time.Time      // wall time of the last one
 	cost        time.Duration  // how long it took
 	pendingFrom time.Time      // wall time of the oldest pending record
@@ -193,7 +194,7 @@ func (s *Sensor) advance(to time.Time) {
 		return
 	}
 	s.evidence.tick(second)
-	s.reportHealth(second, false)
+	s.reportHealth(second)
 }
 
 func (s *Sensor) replayCommands() {
@@ -223,11 +224,8 @@ func (s *Sensor) take(d delivery) error {
 
 func (s *Sensor) apply(c event.Command) {
 	s.command = c.ID
-	if c.Time.After(s.now) {
-		s.now = c.Time
-	}
 	s.stage.Command(c)
-	s.reportHealth(s.now, false)
+	s.reportHealth(s.now)
 }
 
 func (s *Sensor) alertRaised(a event.Alert) {

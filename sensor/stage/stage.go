@@ -184,11 +184,9 @@ func (s *Stage) SetMode(mode event.SensorMode) {
 	s.baseline.SetMode(mode)
 }
 
-// Command applies a command from the fleet, once.
+// Command applies a command from the fleet, once. Its time dates the alert's change but does not move stage time: a
+// person closing an alert of an old capture must not make the engines believe that years of silence have passed.
 func (s *Stage) Command(c event.Command) {
-	if c.Time.After(s.state.Now) {
-		s.advance(c.Time)
-	}
 	result := s.book.Command(c, s.state.Now)
 	if !result.Applied {
 		return
