@@ -52,7 +52,7 @@ func (r *Runner) parse(f *flow, side int, data []byte, t time.Time, frame uint64
 
 // release empties Unread and keeps its room where that is small.
 func (s *side) release() []byte {
-	const small = 2048
+	const small = 512 // times two for each of the connections, this is never counted as kept
 	if cap(s.Unread) > small {
 		return nil
 	}

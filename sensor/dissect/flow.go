@@ -370,12 +370,18 @@ func (r *Runner) unlink(f *flow) {
 	r.lists[f.list].cut(f)
 }
 
-// resize recounts what f keeps after a change.
-func (r *Runner) resize(f *flow) {
-	size := f.heldSize[0] + f.heldSize[1]
+// kept counts the bytes f keeps for later.
+func (f *flow) kept() int {
+	size := f.heldSize[0] + f.heldSize[1] + len(f.held)*overhead
 	for i := range f.sides {
 		size += len(f.sides[i].Unread) + f.sides[i].PendingSize
 	}
+	return size
+}
+
+// resize recounts what f keeps after a change.
+func (r *Runner) resize(f *flow) {
+	size := f.kept()
 	grown := size > f.buffered
 	r.size += size - f.buffered
 	f.buffered = size

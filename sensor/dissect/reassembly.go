@@ -12,6 +12,9 @@ import (
 // forgery. Windows of industrial devices are some KiB; 4 MiB leave room for a burst the capture lost.
 const farOff = 4 << 20
 
+// overhead is what one kept segment costs besides its bytes: many of one byte each must not escape the limits.
+const overhead = 96
+
 // side is the stream one side of a connection sends. Its exported fields are stored at a checkpoint.
 type side struct {
 	Lower   bool   `json:",omitzero"` // its address comes first in the key
@@ -35,8 +38,8 @@ type side struct {
 	JumpEnd uint32 `json:",omitzero"`
 
 	Pending     []chunk   `json:",omitempty"` // behind a gap: sorted by sequence number, without overlap
-	PendingSize int       `json:",omitzero"`
-	Since       time.Time `json:",omitzero"` // when the oldest of Pending came
+	PendingSize int       `json:",omitzero"`  // bytes, with the overhead of each
+	Since       time.Time `json:",omitzero"`  // when the oldest of Pending came
 
 	Unread      []byte    `json:",omitempty"` // left by the parser
 	UnreadTime  time.Time `json:",omitzero"`
@@ -132,7 +135,7 @@ func (r *Runner) drain(f *flow, side int) {
 	for len(s.Pending) > 0 && int32(s.Pending[0].Seq-s.Next) <= 0 {
 		c := s.Pending[0]
 		s.Pending = slices.Delete(s.Pending, 0, 1)
-		s.PendingSize -= len(c.Data)
+		s.PendingSize -= len(c.Data) + overhead
 		taken = true
 		if int32(c.end()-s.Next) > 0 {
 			r.accept(f, side, c)
@@ -206,7 +209,7 @@ func differing(a, b chunk, n int) int {
 func (s *side) insert(at int, c chunk) {
 	c.Data = bytes.Clone(c.Data)
 	s.Pending = slices.Insert(s.Pending, at, c)
-	s.PendingSize += len(c.Data)
+	s.PendingSize += len(c.Data) + overhead
 }
 
 // skipGap gives up what is missing before the first pending segment.

@@ -21,7 +21,8 @@ type Limits struct {
 	MaxConnections int
 	// MaxMessage is the longest run of bytes a parser may leave unread, per direction.
 	MaxMessage int
-	// MaxPending and MaxSegments bound what waits behind a gap, per direction, in bytes and segments.
+	// MaxPending and MaxSegments bound what waits behind a gap, per direction, in bytes (each segment's bookkeeping
+	// counts as 96 more) and segments.
 	MaxPending  int
 	MaxSegments int
 	// MaxBuffered bounds all bytes kept for all connections; the connection that grew longest ago loses its own.

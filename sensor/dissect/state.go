@@ -155,6 +155,9 @@ func (r *Runner) restore(sf *storedFlow) (*flow, error) {
 		VLANs: sf.VLANs, IPProto: sf.Proto,
 	})
 	if sf.Reopen != nil {
+		if sf.Reopen.Side < 0 || sf.Reopen.Side > 1 {
+			return nil, fmt.Errorf("restore connection %d: a field is out of range", sf.Conn.ID)
+		}
 		f.reopen, f.reopenSide, f.reopenSeq = true, sf.Reopen.Side, sf.Reopen.Seq
 	}
 	for _, h := range f.held {
@@ -182,12 +185,8 @@ func (r *Runner) restore(sf *storedFlow) (*flow, error) {
 			return nil, fmt.Errorf("restore parser of %q: %w", sf.Protocol, err)
 		}
 	}
-	size := f.heldSize[0] + f.heldSize[1]
-	for i := range f.sides {
-		size += len(f.sides[i].Unread) + f.sides[i].PendingSize
-	}
-	f.buffered = size
-	r.size += size
+	f.buffered = f.kept()
+	r.size += f.buffered
 	r.table[f.key] = f
 	r.lists[f.list].push(f)
 	return f, nil

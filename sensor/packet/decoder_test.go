@@ -13,6 +13,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 
 	"github.com/otus-project/otus/internal/sharedtest"
+	"github.com/otus-project/otus/sensor/capture/capturetest"
 	"github.com/otus-project/otus/sensor/dissect/dissecttest"
 	"github.com/otus-project/otus/sensor/packet"
 )
@@ -191,7 +192,7 @@ func TestDecoderAgreesWithGopacket(t *testing.T) {
 	compared := 0
 	for _, path := range sharedtest.Captures(t) {
 		d := packet.NewDecoder()
-		for _, f := range dissecttest.File(t, path) {
+		for _, f := range capturetest.Frames(t, path) {
 			if f.Link != packet.LinkEthernet || f.Length != len(f.Data) {
 				continue
 			}
@@ -277,6 +278,28 @@ func TestFragmentsInAnyOrder(t *testing.T) {
 			if p.Fragment || !p.Reassembled || !bytes.Equal(p.Payload, body) || p.DstPort != right.Port {
 				t.Fatalf("last fragment: %s", print(p))
 			}
+		}
+	}
+}
+
+func TestIPv6Fragments(t *testing.T) {
+	whole := dissecttest.UDP(left6.Port, right6.Port, []byte("0123456789abcdef"))
+	part := func(next byte, offset int, more byte, data []byte) []byte {
+		header := append([]byte{next, 0}, hex4(uint16(offset)|uint16(more))...)
+		return append(append(header, 0, 0, 0, 9), data...)
+	}
+	w := dissecttest.NewWire()
+	// Only the first fragment says what the datagram is (RFC 8200 clause 4.5).
+	w.IP(left6, right6, 44, part(99, 16, 0, whole[16:]))
+	w.IP(left6, right6, 44, part(packet.ProtoUDP, 0, 1, whole[:16]))
+	w.IP(left6, right6, 44, part(packet.ProtoUDP, 0, 0, whole)) // a fragment that is the whole (RFC 6946)
+	d := packet.NewDecoder()
+	if p := d.Decode(&w.Frames[0]); !p.Fragment || p.Payload != nil {
+		t.Errorf("first: %s", print(p))
+	}
+	for _, f := range w.Frames[1:] {
+		if p := d.Decode(&f); p.Fragment || string(p.Payload) != "0123456789abcdef" || p.DstPort != right6.Port {
+			t.Errorf("frame %d: %s", f.Index, print(p))
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/otus-project/otus/internal/pluglist"
 	"github.com/otus-project/otus/internal/sharedtest"
+	"github.com/otus-project/otus/sensor/capture/capturetest"
 	"github.com/otus-project/otus/sensor/dissect"
 	"github.com/otus-project/otus/sensor/dissect/dissecttest"
 	"github.com/otus-project/otus/sensor/packet"
@@ -70,7 +71,7 @@ func checkReadme(t *testing.T, path string) {
 func TestRestartOnCaptures(t *testing.T) {
 	for _, path := range sharedtest.Captures(t) {
 		t.Run(name(path), func(t *testing.T) {
-			frames := dissecttest.File(t, path)
+			frames := capturetest.Frames(t, path)
 			every := 7
 			if len(frames) > 600 {
 				every = len(frames) / 40
@@ -85,7 +86,7 @@ func TestCapturesCutAtEveryByte(t *testing.T) {
 	const most = 80 // frames of one capture; a real frame has no header behind 1,600 bytes
 	for _, path := range sharedtest.Captures(t) {
 		t.Run(name(path), func(t *testing.T) {
-			frames := dissecttest.File(t, path)
+			frames := capturetest.Frames(t, path)
 			frames = frames[:min(len(frames), most)]
 			o := dissecttest.Options(t, All...)
 			h := &dissecttest.Recorder{Quiet: true}
@@ -123,7 +124,7 @@ func name(path string) string {
 
 // BenchmarkFront reads a capture of polling PLCs through decoding and all plug-ins.
 func BenchmarkFront(b *testing.B) {
-	frames := dissecttest.File(b, sharedtest.Capture(b, "modbus/plant1_modbus.pcap"))
+	frames := capturetest.Frames(b, sharedtest.Capture(b, "modbus/plant1_modbus.pcap"))
 	o := dissecttest.Options(b, All...)
 	var r *dissect.Runner
 	b.ReportAllocs()

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/otus-project/otus/sensor/capture"
 	"github.com/otus-project/otus/sensor/dissect"
 	"github.com/otus-project/otus/sensor/packet"
 )
@@ -179,24 +178,4 @@ func Print(t testing.TB, frames []packet.Frame, protocols ...*dissect.Protocol) 
 	}
 	r.Flush(h)
 	return h.Text.String()
-}
-
-// File reads all frames of a capture. Damage at its end is left out.
-func File(t testing.TB, path string) []packet.Frame {
-	t.Helper()
-	files, err := capture.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer files.Close()
-	var frames []packet.Frame
-	for {
-		f, err := files.Next()
-		if err != nil {
-			return frames
-		}
-		frame := *f
-		frame.Data = append([]byte{}, f.Data...)
-		frames = append(frames, frame)
-	}
 }
