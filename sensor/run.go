@@ -173,6 +173,9 @@ func (s *Sensor) between(ctx context.Context, until time.Time) error {
 		if !until.IsZero() {
 			wait = until.Sub(s.o.Now())
 		}
+		if s.o.Busy != nil && s.source.Frames%busyEvery == 0 && s.o.Busy() {
+			wait = max(wait, spoolAfter)
+		}
 		if wait > spoolAfter {
 			if err := s.flush(); err != nil {
 				return err
@@ -213,6 +216,9 @@ func (s *Sensor) between(ctx context.Context, until time.Time) error {
 		timer.Stop()
 	}
 }
+
+// busyEvery is how many frames pass between two looks at whether the spool has room.
+const busyEvery = 256
 
 // pacer tells when a frame is due.
 type pacer struct {

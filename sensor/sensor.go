@@ -36,6 +36,8 @@ type Options struct {
 	Spool *spool.Spool
 	// Now is the wall clock; it paces replays and ticks while there are no frames.
 	Now func() time.Time
+	// Busy, where set, holds a replay up while it is true: the spool fills faster than it drains.
+	Busy func() bool
 	// Progress, where set, is called now and then during a replay.
 	Progress func(Progress)
 	// Damage, where set, is told of capture files that are not whole; what is readable was taken in.

@@ -18,6 +18,9 @@ import (
 	"github.com/otus-project/otus/sensor/uplink"
 )
 
+// busyBytes is the size of the spool from which on a replay waits for the uplink: an eighth of what it may hold.
+const busyBytes = 128 << 20
+
 // Options of a station. Sensor.Spool is made by Open.
 type Options struct {
 	Dir    string
@@ -51,6 +54,9 @@ func Open(o Options) (*Station, error) {
 		return nil, err
 	}
 	o.Sensor.Dir, o.Sensor.Spool, o.Sensor.Damage = o.Dir, s.spool, o.Report
+	if o.Sender != nil {
+		o.Sensor.Busy = func() bool { return s.spool.Stats().Bytes > busyBytes }
+	}
 	if s.sensor, err = sensor.Open(o.Sensor); err != nil {
 		return nil, errors.Join(err, s.spool.Close())
 	}
