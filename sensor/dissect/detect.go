@@ -57,7 +57,7 @@ func (r *Runner) decide(f *flow, final bool) {
 	if f.state != detecting || len(f.held) == 0 {
 		return
 	}
-	late := r.now.Sub(f.held[0].Time) > r.limits.DetectWait
+	late := r.at.Sub(f.held[0].Time) > r.limits.DetectWait
 	probe := r.probeOf(f)
 	hinted := r.hinted(probe)
 	weak, weakSwap, open := -1, false, false
@@ -193,7 +193,7 @@ func (r *Runner) recognise(f *flow, i int, probe Probe, swap bool) {
 		r.giveUp(f)
 		return
 	}
-	f.state, f.protocol, f.parser = parsing, i, parser
+	f.state, f.parser = parsing, parser
 	f.conn.Protocol = p
 	r.handling = true
 	r.handler.Recognised(&f.conn)

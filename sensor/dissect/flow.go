@@ -40,7 +40,6 @@ type flow struct {
 
 	state    state
 	denied   [maxProtocols / 64]uint64 // protocols whose detector said No
-	protocol int                       // index in Options.Protocols, once recognised
 	parser   Parser
 	held     []held // what came before the protocol was recognised
 	heldSize [2]int
@@ -178,7 +177,7 @@ func (r *Runner) assign(p *packet.Packet) assignment {
 
 // open makes the flow of its first packet.
 func (r *Runner) open(k key, lower bool, p *packet.Packet) *flow {
-	f := &flow{key: k, protocol: -1, resetBy: -1, list: listUDP}
+	f := &flow{key: k, resetBy: -1, list: listUDP}
 	f.conn = Connection{
 		ID:     r.stats.Opened + 1,
 		Client: Endpoint{MAC: p.SrcMAC, Addr: p.Src, Port: p.SrcPort},
@@ -340,7 +339,7 @@ func (r *Runner) move(f *flow, to int) {
 
 // close ends a connection for the stages behind. It stays in the table for a while to absorb stragglers.
 func (r *Runner) close(f *flow, reason string) {
-	r.giveUpGaps(f, 0)
+	r.giveUpGaps(f)
 	r.decide(f, true)
 	for i := range f.sides {
 		r.undecode(f, len(f.sides[i].Unread))
@@ -397,7 +396,7 @@ func (r *Runner) resize(f *flow) {
 func (r *Runner) trim() {
 	for r.size > r.limits.MaxBuffered && r.buffered.head != nil {
 		f := r.buffered.head
-		r.giveUpGaps(f, 0)
+		r.giveUpGaps(f)
 		r.decide(f, true)
 		for i := range f.sides {
 			r.dropUnread(f, i)

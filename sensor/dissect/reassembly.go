@@ -220,10 +220,10 @@ func (r *Runner) skipGap(f *flow, side int) {
 	r.drain(f, side)
 }
 
-// giveUpGaps gives up the gaps of both sides until at most keep segments are pending.
-func (r *Runner) giveUpGaps(f *flow, keep int) {
+// giveUpGaps gives up the gaps of both sides.
+func (r *Runner) giveUpGaps(f *flow) {
 	for i := range f.sides {
-		for len(f.sides[i].Pending) > keep {
+		for len(f.sides[i].Pending) > 0 {
 			r.skipGap(f, i)
 		}
 	}

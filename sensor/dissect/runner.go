@@ -100,6 +100,7 @@ type Runner struct {
 
 	handler   Handler
 	now       time.Time
+	at        time.Time // of the current frame or tick; behind now where time ran backward
 	nextSweep time.Time
 	stats     Stats
 	table     map[key]*flow
@@ -205,7 +206,7 @@ func (r *Runner) Flush(h Handler) {
 	r.handler = h
 	for f := r.buffered.head; f != nil; {
 		next := f.links[linkBuffered].next
-		r.giveUpGaps(f, 0)
+		r.giveUpGaps(f)
 		r.decide(f, true)
 		f = next
 	}
@@ -238,6 +239,7 @@ func (r *Runner) packetOut(p *packet.Packet, c *Connection) {
 
 // advance moves the clock, ends what waited long enough and makes room for one connection.
 func (r *Runner) advance(now time.Time) {
+	r.at = now
 	if now.After(r.now) {
 		r.now = now
 	}

@@ -262,6 +262,19 @@ var situations = map[string]func(w *dissecttest.Wire){
 		w.Now = w.Now.Add(11 * time.Minute)
 		w.UDP(client, dissecttest.NewHost("10.0.0.6", 7), []byte("x"))
 	},
+	"time-jumps": func(w *dissecttest.Wire) {
+		c := w.Dial(client, server)
+		c.Send([]byte("ask 1\n"))
+		now := w.Now
+		w.Now = now.Add(40 * 365 * 24 * time.Hour) // a corrupt time stamp ends what is idle by it
+		w.UDP(dissecttest.NewHost("10.0.0.77", 1), client, []byte("x"))
+		w.Now = now.Add(-time.Hour) // and must not keep the rest from being read
+		c.Send([]byte("ask 2\n"))
+		c.SendAt(6, []byte("ask 4\n"))
+		c.Send([]byte("ask 3\n"))
+		c.Seq[0] += 6
+		c.Close()
+	},
 	"ipv6": func(w *dissecttest.Wire) {
 		c := w.Dial(dissecttest.NewHost("fd00::9", 40000), dissecttest.NewHost("fd00::5", 7000))
 		c.Send([]byte("ask 1\n"))

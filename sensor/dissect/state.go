@@ -148,7 +148,6 @@ func (r *Runner) restore(sf *storedFlow) (*flow, error) {
 	f := &flow{
 		conn: sf.Conn, list: sf.List, last: sf.Last, sides: sf.Sides, client: sf.Client, certain: sf.Certain,
 		closed: sf.Closed, since: sf.Since, resetBy: sf.ResetBy, oneWay: sf.OneWay, state: sf.State, held: sf.Held,
-		protocol: -1,
 	}
 	f.key, _ = keyOf(&packet.Packet{
 		Src: sf.Conn.Client.Addr, Dst: sf.Conn.Server.Addr, SrcPort: sf.Conn.Client.Port, DstPort: sf.Conn.Server.Port,
@@ -172,12 +171,11 @@ func (r *Runner) restore(sf *storedFlow) (*flow, error) {
 		}
 	}
 	if i, known := r.byID[sf.Protocol]; known {
-		f.protocol = i
 		f.conn.Protocol = r.options.Protocols[i]
 	}
 	switch {
 	case f.state != parsing:
-	case f.protocol < 0:
+	case f.conn.Protocol == nil:
 		f.state = undecoded
 	case len(sf.Parser) > 0:
 		f.parser = f.conn.Protocol.NewParser()

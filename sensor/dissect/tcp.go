@@ -188,7 +188,8 @@ func (r *Runner) finish(f *flow) {
 	}
 }
 
-// waited does what is due by the clock: gaps waited for long enough, and protocols still undecided.
+// waited does what is due: gaps waited for long enough, and protocols still undecided. Both compare times of frames, so
+// that they go on as usual behind one corrupt time stamp that moved the clock far ahead.
 func (r *Runner) waited(f *flow) {
 	for i := range f.sides {
 		s := &f.sides[i]
@@ -197,13 +198,13 @@ func (r *Runner) waited(f *flow) {
 			if s.HasAcked && int32(s.Acked-s.Pending[0].Seq) >= 0 {
 				wait = r.limits.AckedWait
 			}
-			if r.now.Sub(s.Since) <= wait {
+			if r.at.Sub(s.Since) <= wait {
 				break
 			}
 			r.skipGap(f, i)
 		}
 	}
-	if len(f.held) > 0 && r.now.Sub(f.held[0].Time) > r.limits.DetectWait {
+	if len(f.held) > 0 && r.at.Sub(f.held[0].Time) > r.limits.DetectWait {
 		r.decide(f, false)
 	}
 	if f.sides[0].FIN || f.sides[1].FIN {
