@@ -259,7 +259,9 @@ func (b *Baseline) Opened(c *dissect.Connection, certain bool, inv *inventory.In
 
 // Established looks at a flow that has come about: served ports, and exchanges with the Internet.
 func (b *Baseline) Established(c *dissect.Connection, inv *inventory.Inventory, now time.Time, frame uint64, deviate func(*Deviation)) {
-	b.serverPort(c, now, frame, deviate)
+	if inv.Internal(c.Server.Addr) {
+		b.serverPort(c, now, frame, deviate)
+	}
 	inside, outside := c.Client, c.Server
 	if !inv.Internal(inside.Addr) {
 		inside, outside = outside, inside

@@ -40,6 +40,7 @@ const (
 	quietInterface  = time.Minute     // OT networks poll all the time
 	leaseAttempts   = 3               // DHCP requests without a lease
 	leaseTime       = time.Minute
+	refusalTime     = 5 * time.Second // a refused client asks for another address at once
 	maxPairs        = 4096
 )
 
@@ -52,13 +53,18 @@ type Runner struct {
 	Polls       *lru.Table[pair, *polls]   `json:"polls"`    // Modbus requests by client and server
 	Attempts    *lru.Table[pair, *polls]   `json:"attempts"` // of any kind
 	Leases      *lru.Table[string, *lease] `json:"leases"`   // by client's hardware address
-	LastFrame   time.Time                  `json:"lastFrame"`
+	// Asker is the newest client in Leases; Refused says that some refusal is to be judged.
+	Asker     string    `json:"asker,omitempty"`
+	Refused   bool      `json:"refused,omitempty"`
+	LastFrame time.Time `json:"lastFrame"`
 	// SilentTicks counts ticks since the last frame: one falls between any two frames of a capture that are apart, more
 	// only while a live interface is silent.
 	SilentTicks int  `json:"silentTicks,omitempty"`
 	Silent      bool `json:"silent,omitempty"` // and said so
 
-	otPorts map[uint16]bool
+	otPorts   map[uint16]bool
+	protocols map[string]*dissect.Protocol
+	sender    packet.MAC // of the frame that is looked at
 }
 
 var (
@@ -84,7 +90,10 @@ type polls struct {
 
 // lease is what a DHCP client asked since it last got an address.
 type lease struct {
-	At []time.Time `json:"at,omitempty"`
+	MAC     packet.MAC  `json:"mac"`
+	At      []time.Time `json:"at,omitempty"`
+	Refused time.Time   `json:"refused"`
+	Frame   uint64      `json:"frame"`
 }
 
 func newRunner() *Runner {
@@ -101,8 +110,9 @@ func newRunner() *Runner {
 
 // Configure implements detect.Configured.
 func (r *Runner) Configure(c detect.Config) {
-	r.otPorts = map[uint16]bool{}
+	r.otPorts, r.protocols = map[uint16]bool{}, map[string]*dissect.Protocol{}
 	for _, p := range c.Protocols {
+		r.protocols[p.ID] = p
 		for _, port := range p.Ports {
 			r.otPorts[port] = r.otPorts[port] || p.OT
 		}
@@ -114,6 +124,7 @@ func (r *Runner) Observe(o *detect.Observation, raise func(detect.Finding)) {
 	rules.Observe(o, raise)
 	switch {
 	case o.Packet != nil:
+		r.sender = o.Packet.SrcMAC
 		r.traffic(o, raise)
 		r.reachable(o)
 		illegalAddress(o, raise)
@@ -123,6 +134,7 @@ func (r *Runner) Observe(o *detect.Observation, raise func(detect.Finding)) {
 		r.lease(o, raise)
 	case o.Tick:
 		r.unanswered(o, raise)
+		r.refused(o, raise)
 		r.silence(o, raise)
 	case o.Ended:
 		r.LastFrame, r.SilentTicks = time.Time{}, 0
@@ -205,12 +217,12 @@ func answered(table *lru.Table[pair, *polls], key pair, now time.Time) {
 func (r *Runner) unanswered(o *detect.Observation, raise func(detect.Finding)) {
 	for _, p := range r.Polls.All() {
 		if p.silent(o.Time, unansweredPolls) && p.At[0].Sub(p.Answered) <= silenceWindow {
-			p.raise("unresponsive-modbus-device", o, raise, unansweredPolls)
+			r.gone(p, "unresponsive-modbus-device", o, raise, unansweredPolls)
 		}
 	}
 	for _, p := range r.Attempts.All() {
 		if p.silent(o.Time, attemptLimit) {
-			p.raise("device-suspected-disconnected", o, raise, attemptLimit)
+			r.gone(p, "device-suspected-disconnected", o, raise, attemptLimit)
 		}
 	}
 }
@@ -222,15 +234,14 @@ func (p *polls) silent(now time.Time, limit int) bool {
 		p.At[limit-1].Sub(p.At[0]) <= silenceWindow && now.Sub(p.At[limit-1]) >= answerTime
 }
 
-func (p *polls) raise(id string, o *detect.Observation, raise func(detect.Finding), limit int) {
+// gone reports a device that left requests unanswered.
+func (r *Runner) gone(p *polls, id string, o *detect.Observation, raise func(detect.Finding), limit int) {
 	p.Told = true
-	f := detect.Finding{Type: id, Time: o.Time, Frame: p.Frame, Source: p.Server, Destination: p.Client, OT: true,
+	f := detect.Finding{Type: id, Time: o.Time, Frame: p.Frame, Source: p.Server, Destination: p.Client,
+		Protocol: r.protocols[p.Protocol], OT: true,
 		Details: []event.Detail{{Name: "unanswered requests", Value: strconv.Itoa(limit) + " or more"},
 			{Name: "last answer", Value: p.Answered.UTC().Format(time.RFC3339)}}}
-	f.Source.Port, f.Destination.Port = p.Server.Port, 0
-	if p.Protocol != "" {
-		f.Details = append(f.Details, event.Detail{Name: "protocol id", Value: p.Protocol})
-	}
+	f.Destination.Port = 0
 	f.Key = detect.Key(nil, &f, "", nil)
 	raise(f)
 }
@@ -303,11 +314,71 @@ func (r *Runner) silence(o *detect.Observation, raise func(detect.Finding)) {
 // Quiet reports that the sensor's interface has fallen silent.
 func (r *Runner) Quiet() bool { return r.Silent }
 
+// DHCP message types (RFC 2132, 9.6).
+const (
+	dhcpDiscover = 1
+	dhcpRequest  = 3
+	dhcpACK      = 5
+)
+
 // lease finds DHCP clients that get no address: refused, or asking again and again.
 func (r *Runner) lease(o *detect.Observation, raise func(detect.Finding)) {
 	m := o.Message
 	if m.Protocol.ID != "dhcp" {
 		return
 	}
-	_ = m
+	switch {
+	case m.Kind == dissect.Request && (m.Code == dhcpDiscover || m.Code == dhcpRequest):
+		// Clients without address share one conversation; their frames tell them apart.
+		key := r.sender.String()
+		l, ok := r.Leases.Get(key)
+		if !ok {
+			l = &lease{MAC: r.sender}
+			r.Leases.Put(key, l)
+		}
+		r.Asker = key
+		if len(l.At) >= leaseAttempts {
+			l.At = slices.Delete(l.At, 0, len(l.At)-leaseAttempts+1)
+		}
+		l.At, l.Frame = append(l.At, o.Time), o.Frame
+		if len(l.At) == leaseAttempts && o.Time.Sub(l.At[0]) <= leaseTime {
+			l.raise(o, raise, m.Protocol, "asked again and again")
+		}
+	case m.Has(dissect.CondNoLease):
+		if l, ok := r.Leases.Peek(r.Asker); ok {
+			l.Refused = o.Time
+			r.Refused = true
+		}
+	case m.Code == dhcpACK:
+		for _, f := range m.Identity {
+			if f.Kind == dissect.FactAddress {
+				r.Leases.Delete(f.MAC.String())
+			}
+		}
+	}
+}
+
+// refused judges refusals once the client had time to ask for another address.
+func (r *Runner) refused(o *detect.Observation, raise func(detect.Finding)) {
+	if !r.Refused {
+		return
+	}
+	r.Refused = false
+	for _, l := range r.Leases.All() {
+		switch {
+		case l.Refused.IsZero():
+		case o.Time.Sub(l.Refused) < refusalTime:
+			r.Refused = true
+		default:
+			l.Refused = time.Time{}
+			l.raise(o, raise, r.protocols["dhcp"], "the server refused")
+		}
+	}
+}
+
+func (l *lease) raise(o *detect.Observation, raise func(detect.Finding), protocol *dissect.Protocol, reason string) {
+	f := detect.Finding{Type: "dhcp-no-address", Time: o.Time, Frame: l.Frame, Source: dissect.Endpoint{MAC: l.MAC}, Protocol: protocol,
+		Details: []event.Detail{{Name: "hardware address", Value: l.MAC.String()}, {Name: "reason", Value: reason}}}
+	f.Key = detect.Key([]string{"source"}, &f, "", nil)
+	raise(f)
 }

@@ -1,0 +1,14 @@
+package operational_test
+
+import (
+	"testing"
+
+	"github.com/otus-project/otus/internal/scenario"
+	"github.com/otus-project/otus/sensor/engine"
+	"github.com/otus-project/otus/sensor/engine/operational"
+	"github.com/otus-project/otus/sensor/protocol"
+)
+
+func TestScenarios(t *testing.T) {
+	scenario.Engine(t, "testdata", operational.Engine, scenario.Plugins{Protocols: protocol.All, Engines: engine.All})
+}

@@ -1,0 +1,14 @@
+package policyviolation_test
+
+import (
+	"testing"
+
+	"github.com/otus-project/otus/internal/scenario"
+	"github.com/otus-project/otus/sensor/engine"
+	"github.com/otus-project/otus/sensor/engine/policyviolation"
+	"github.com/otus-project/otus/sensor/protocol"
+)
+
+func TestScenarios(t *testing.T) {
+	scenario.Engine(t, "testdata", policyviolation.Engine, scenario.Plugins{Protocols: protocol.All, Engines: engine.All})
+}
