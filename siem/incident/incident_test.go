@@ -648,7 +648,7 @@ func TestRunSyncsAtOnce(t *testing.T) {
 // TestSurvivesKill kills a process that opens incidents and closes them, again and again, and compares the end with
 // an undisturbed run's.
 func TestSurvivesKill(t *testing.T) {
-	const n = 120
+	const n = 250
 	if dir := os.Getenv("OTUS_INCIDENT_CHILD"); dir != "" {
 		killChild(dir, n)
 		return

@@ -308,7 +308,7 @@ func TestRelayExactlyOnce(t *testing.T) {
 // again without warning, and expects each number once and in order.
 func TestRelaySurvivesKill(t *testing.T) {
 	dir := t.TempDir()
-	const n, kills = 400, 12
+	const n, kills = 600, 12
 	if os.Getenv("OTUS_STATE_CHILD") != "" {
 		relayChild(os.Getenv("OTUS_STATE_CHILD"), n)
 		return
