@@ -12,6 +12,7 @@
 package scenario
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
@@ -99,17 +100,47 @@ type world struct {
 	count   int
 	frameID uint16
 	alerts  []event.Alert // every row
+	rows    []string      // of all kinds, as on the wire
+	// restart stores and restores the stage after every so many frames; 0 never.
+	restart int
+}
+
+// Rows plays the firing run of a script, restarting the stage after every so many frames (0: never), and returns all rows
+// it emits as JSON.
+func Rows(t *testing.T, id, text string, p Plugins, restart int) []string {
+	t.Helper()
+	w := newWorld(t, id, true, p)
+	w.restart = restart
+	if err := w.script(text); err != nil {
+		t.Fatalf("%s: %v", id, err)
+	}
+	w.finish()
+	return w.rows
 }
 
 func newWorld(t *testing.T, id string, fires bool, p Plugins) *world {
 	w := &world{t: t, id: id, fires: fires, plugins: p, wire: wire.NewRecorder(start), hosts: map[string]wire.Host{}, talks: map[string]*talk{}}
 	w.options = stage.Options{
 		SensorID: "scenario", SensorName: "scenario", Protocols: p.Protocols, Engines: p.Engines,
-		Types:   map[string]bool{id: true},
-		Alert:   func(a event.Alert) { w.alerts = append(w.alerts, a) },
-		OnPanic: func(plugin string, value any) { t.Errorf("%s: plug-in %s failed: %v", w.name(), plugin, value) },
+		Types: map[string]bool{id: true},
+		Alert: func(a event.Alert) {
+			w.alerts = append(w.alerts, a)
+			w.row(a)
+		},
+		Device:        func(d event.Device) { w.row(d) },
+		Connection:    func(c event.Connection) { w.row(c) },
+		ProtocolEvent: func(e event.ProtocolEvent) { w.row(e) },
+		OnPanic:       func(plugin string, value any) { t.Errorf("%s: plug-in %s failed: %v", w.name(), plugin, value) },
 	}
 	return w
+}
+
+func (w *world) row(row any) {
+	data, err := json.Marshal(row)
+	if err != nil {
+		w.t.Fatalf("encode row: %v", err)
+	}
+	w.rows = append(w.rows, string(data))
 }
 
 func (w *world) name() string {
@@ -299,8 +330,23 @@ func (w *world) deliver() {
 	for _, f := range w.wire.Frames {
 		w.frame++
 		w.running().Frame(&packet.Frame{Index: w.frame, Time: f.Time, Link: packet.LinkEthernet, Data: f.Data, Length: len(f.Data)})
+		if w.restart > 0 && w.frame%uint64(w.restart) == 0 {
+			w.restarted()
+		}
 	}
 	w.wire.Frames = w.wire.Frames[:0]
+}
+
+// restarted goes on with a new stage from the old one's snapshot.
+func (w *world) restarted() {
+	state, err := w.stage.Snapshot()
+	if err != nil {
+		w.t.Fatalf("store stage: %v", err)
+	}
+	w.stage = stage.New(w.options)
+	if err := w.stage.Restore(state); err != nil {
+		w.t.Fatalf("restore stage: %v", err)
+	}
 }
 
 func (w *world) finish() {
