@@ -95,6 +95,9 @@ func (p *Parser) request(m *dissect.Message, w *walker, f *frame, control uint8)
 			m.Operation = dissect.OpPasswordChange
 		}
 	}
+	if w.authError {
+		m.Conditions = append(m.Conditions, dissect.CondAuthenticationFailed)
+	}
 	if f.destination >= broadcastLowest {
 		return // no outstation answers a broadcast
 	}

@@ -43,7 +43,10 @@ type Parser struct {
 	Assemblies []Assembly `json:"assemblies,omitempty"`
 	Pending    []Pending  `json:"pending,omitempty"`
 	// Lost says, by direction, that the start of a frame is searched and the fault already told.
-	Lost [2]bool `json:"lost,omitempty"`
+	Lost [2]bool `json:"lost"`
+	// Synced says, by direction, that a whole frame was read: what stands before the first one may be the rest of a
+	// frame that began before the capture, and breaks no rule.
+	Synced [2]bool `json:"synced"`
 	// Told lists the outstations whose type was told, at most maxAssemblies.
 	Told []uint16 `json:"told,omitempty"`
 }
@@ -99,7 +102,7 @@ func (f *frame) master() uint16 {
 
 // Parse implements dissect.Parser.
 func (p *Parser) Parse(s dissect.Segment, emit func(*dissect.Message)) int {
-	lost := &p.Lost[s.Direction&1]
+	lost, synced := &p.Lost[s.Direction&1], &p.Synced[s.Direction&1]
 	if s.Gap > 0 {
 		*lost = true
 		p.forget(s.Direction)
@@ -111,7 +114,7 @@ func (p *Parser) Parse(s dissect.Segment, emit func(*dissect.Message)) int {
 			return used
 		}
 		if rule, at := headerFault(b); rule != "" {
-			if !*lost {
+			if !*lost && (*synced || s.Datagram) {
 				emit(broken(s, b, at, rule))
 			}
 			*lost = true
@@ -133,7 +136,7 @@ func (p *Parser) Parse(s dissect.Segment, emit func(*dissect.Message)) int {
 			}
 			return used
 		}
-		*lost = false
+		*lost, *synced = false, true
 		p.link(s, readFrame(b[:n]), emit)
 		used += n
 	}

@@ -42,7 +42,10 @@ type Parser struct {
 	// Pending are the requests without an answer yet, oldest first.
 	Pending []Pending `json:"pending,omitempty"`
 	// Lost says that a message boundary must be found again, by direction.
-	Lost [2]bool `json:"lost,omitempty"`
+	Lost [2]bool `json:"lost"`
+	// Synced says, by direction, that a whole message was read: what stands before the first one may be the rest of
+	// a message that began before the capture, and breaks no rule.
+	Synced [2]bool `json:"synced"`
 }
 
 // Pending is what is kept of a request until its response comes.
@@ -59,7 +62,7 @@ var _ dissect.Parser = (*Parser)(nil)
 
 // Parse implements dissect.Parser.
 func (p *Parser) Parse(s dissect.Segment, emit func(*dissect.Message)) int {
-	lost := &p.Lost[s.Direction&1]
+	lost, synced := &p.Lost[s.Direction&1], &p.Synced[s.Direction&1]
 	if s.Gap > 0 {
 		*lost = true
 	}
@@ -84,7 +87,9 @@ func (p *Parser) Parse(s dissect.Segment, emit func(*dissect.Message)) int {
 		}
 		n := 6 + int(binary.BigEndian.Uint16(b[4:]))
 		if rule := headerFault(b); rule != "" {
-			emit(malformed(s, b[:min(len(b), headerLen+1)], 2, rule))
+			if *synced || s.Datagram {
+				emit(malformed(s, b[:min(len(b), headerLen+1)], 2, rule))
+			}
 			*lost = true
 			used++
 			if s.Datagram {
@@ -99,6 +104,7 @@ func (p *Parser) Parse(s dissect.Segment, emit func(*dissect.Message)) int {
 			}
 			return used
 		}
+		*synced = true
 		emit(p.message(s, b[:n]))
 		used += n
 	}
@@ -146,15 +152,12 @@ func plausible(b []byte) bool {
 	return name(int(code)) != ""
 }
 
+// malformed makes a message of bytes whose header cannot be followed: they have no function code.
 func malformed(s dissect.Segment, b []byte, offset int, rule string) *dissect.Message {
-	m := &dissect.Message{
+	return &dissect.Message{
 		Direction: s.Direction, Kind: kind(s.Direction), Code: -1, Subcode: -1, CodeName: "unreadable",
 		Malformed: &packet.Malformed{Layer: "modbus", Offset: offset, Rule: rule}, Size: len(b),
 	}
-	if len(b) > headerLen {
-		m.Code, m.Unit = int(b[7]&0x7f), strconv.Itoa(int(b[6]))
-	}
-	return m
 }
 
 func kind(d dissect.Direction) dissect.Kind {

@@ -104,17 +104,18 @@ func readUMASResponse(m *dissect.Message, r *reader, pending *Pending) {
 	}
 }
 
-// readUMASIdentity reads the controller's identity: the firmware of its communication part as two hexadecimal
-// digits pairs at 8, and its name with a length before it at 23.
+// readUMASIdentity reads the controller's identity: the firmware of its communication part as two pairs of hexadecimal
+// digits at 8, low pair first, and its name with a length before it at 22.
 func readUMASIdentity(m *dissect.Message, b []byte) {
-	if len(b) < 24 {
+	const at = 22
+	if len(b) <= at {
 		return
 	}
-	n := int(b[23])
-	if n > len(b)-24 {
+	n := int(b[at])
+	if n > len(b)-at-1 {
 		return
 	}
-	model := printable(b[24 : 24+n])
+	model := printable(b[at+1 : at+1+n])
 	if model == "" {
 		return
 	}

@@ -46,6 +46,9 @@ type Parser struct {
 	Pending  []Pending `json:"pending,omitempty"`
 	// Lost says that a packet boundary must be found again, by direction.
 	Lost [2]bool `json:"lost"`
+	// Synced says, by direction, that a whole packet was read: what stands before the first one may be the rest of a
+	// packet that began before the capture, and breaks no rule.
+	Synced [2]bool `json:"synced"`
 	// Slot is the rack and slot that the client called, printed; "" while unknown.
 	Slot string `json:"slot,omitempty"`
 	// Ordered says that the order number was told, so that the module's type name does not replace it.
@@ -91,7 +94,9 @@ func (p *Parser) Parse(s dissect.Segment, emit func(*dissect.Message)) int {
 		}
 		n := int(binary.BigEndian.Uint16(b[2:]))
 		if rule := tpktFault(b); rule != "" {
-			emit(broken(s, 0, rule, tpktLen))
+			if p.Synced[side] {
+				emit(broken(s, 0, rule, tpktLen))
+			}
 			p.Lost[side], p.Part[side], p.PartSize[side] = true, nil, 0
 			used++
 			continue
@@ -99,6 +104,7 @@ func (p *Parser) Parse(s dissect.Segment, emit func(*dissect.Message)) int {
 		if n > len(b) {
 			return used
 		}
+		p.Synced[side] = true
 		p.cotp(s, b[:n], emit)
 		used += n
 	}

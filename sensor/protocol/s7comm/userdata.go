@@ -47,8 +47,11 @@ func (p *Parser) userdata(m *dissect.Message, b, data []byte, reference uint16) 
 		if pending == nil {
 			m.Operation = operation
 		}
-		if group == groupCPU && function == 1 {
+		switch {
+		case group == groupCPU && function == 1:
 			p.systemStatus(m, data)
+		case group == groupSecurity && function == 1 && m.Exception != 0:
+			m.Conditions = append(m.Conditions, dissect.CondAuthenticationFailed)
 		}
 	default:
 		m.Kind = dissect.Unsolicited
