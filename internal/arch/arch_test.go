@@ -50,7 +50,7 @@ func ruleOf(folder string) (Rule, bool) {
 }
 
 func (r Rule) allows(folder, target string) bool {
-	if target == folder || target == r.Folder || strings.HasPrefix(target, folder+"/") {
+	if strings.HasPrefix(target, "internal/") || target == folder || target == r.Folder || strings.HasPrefix(target, folder+"/") {
 		return true
 	}
 	for _, m := range r.May {
