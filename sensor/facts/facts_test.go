@@ -11,6 +11,7 @@ import (
 	"github.com/otus-project/otus/internal/sharedtest"
 	"github.com/otus-project/otus/sensor/capture"
 	"github.com/otus-project/otus/sensor/dissect"
+	"github.com/otus-project/otus/sensor/packet"
 	"github.com/otus-project/otus/sensor/protocol/dhcp"
 	"github.com/otus-project/otus/sensor/protocol/dnp3"
 	"github.com/otus-project/otus/sensor/protocol/dns"
@@ -20,28 +21,37 @@ import (
 
 var protocols = []*dissect.Protocol{modbus.Protocol, s7comm.Protocol, dnp3.Protocol, dhcp.Protocol, dns.Protocol}
 
-// collect counts one capture.
-func collect(t testing.TB, path string) map[string]any {
+// read gives the frames of a capture. Damage at its end is left out.
+func read(t testing.TB, path string) []packet.Frame {
 	t.Helper()
 	files, err := capture.Open(path)
 	if err != nil {
 		t.Fatalf("open %s: %v", path, err)
 	}
 	defer files.Close()
-	c := New(protocols)
+	var frames []packet.Frame
 	for {
-		frame, err := files.Next()
-		if errors.Is(err, io.EOF) {
-			break
+		f, err := files.Next()
+		var damage *capture.DamageError
+		if errors.Is(err, io.EOF) || errors.As(err, &damage) {
+			return frames
 		}
 		if err != nil {
-			var damage *capture.DamageError
-			if errors.As(err, &damage) {
-				break
-			}
 			t.Fatalf("read %s: %v", path, err)
 		}
-		c.Frame(frame)
+		frame := *f
+		frame.Data = append([]byte(nil), f.Data...)
+		frames = append(frames, frame)
+	}
+}
+
+// collect counts one capture.
+func collect(t testing.TB, path string) map[string]any {
+	t.Helper()
+	c := New(protocols)
+	frames := read(t, path)
+	for i := range frames {
+		c.Frame(&frames[i])
 	}
 	return c.Facts()
 }

@@ -335,20 +335,10 @@ func (c *Collector) unit(f *flow, s held, data []byte) {
 	broken := false
 	f.parser.Parse(dissect.Segment{Direction: direction, Data: data, Time: s.time, Frame: s.frame}, func(m *dissect.Message) {
 		broken = broken || m.Malformed != nil
-		c.message(f.view, m, s.frame)
+		f.view.message(c, m, s.frame)
 	})
 	if broken {
 		f.parser = nil // it may be searching for a boundary that is known here
-	}
-}
-
-// message counts one message of a view.
-func (c *Collector) message(v *view, m *dissect.Message, frame uint64) {
-	v.message(c, m, frame)
-	for _, counter := range m.Counters {
-		if counter.Name == "cut" {
-			c.frame("malformed", frame)
-		}
 	}
 }
 
@@ -402,5 +392,5 @@ func (c *Collector) datagram(p *packet.Packet) {
 		direction = dissect.FromClient
 	}
 	s := dissect.Segment{Direction: direction, Data: p.Payload, Time: p.Frame.Time, Frame: p.Frame.Index, Datagram: true}
-	f.parser.Parse(s, func(m *dissect.Message) { c.message(f.view, m, p.Frame.Index) })
+	f.parser.Parse(s, func(m *dissect.Message) { f.view.message(c, m, p.Frame.Index) })
 }

@@ -3,6 +3,7 @@ package facts
 import (
 	"encoding/binary"
 	"strconv"
+	"strings"
 
 	"github.com/otus-project/otus/sensor/dissect"
 )
@@ -24,7 +25,7 @@ type view struct {
 	message func(c *Collector, m *dissect.Message, frame uint64)
 }
 
-func any1(b []byte) bool { return len(b) > 0 }
+func nonEmpty(b []byte) bool { return len(b) > 0 }
 
 func views() []*view {
 	return []*view{
@@ -42,7 +43,7 @@ func views() []*view {
 			message: modbusMessage,
 		},
 		{
-			id: "s7comm", port: 102, tcp: true, accepts: any1, checked: true,
+			id: "s7comm", port: 102, tcp: true, accepts: nonEmpty, checked: true,
 			length: func(b []byte) int {
 				switch {
 				case b[0] != 3:
@@ -73,9 +74,9 @@ func views() []*view {
 			unit:    dnp3Unit,
 			message: dnp3Message,
 		},
-		{id: "dhcp", port: 67, port2: 68, udp: true, accepts: any1, length: whole, message: dhcpMessage},
+		{id: "dhcp", port: 67, port2: 68, udp: true, accepts: nonEmpty, length: whole, message: dhcpMessage},
 		{
-			id: "dns", port: 53, tcp: true, udp: true, accepts: any1, message: dnsMessage,
+			id: "dns", port: 53, tcp: true, udp: true, accepts: nonEmpty, message: dnsMessage,
 			length: func(b []byte) int { // over TCP (RFC 1035, 4.2.2)
 				if len(b) < 2 {
 					return 0
@@ -113,6 +114,9 @@ func modbusMessage(c *Collector, m *dissect.Message, frame uint64) {
 		c.count("modbus_exceptions", strconv.Itoa(m.Exception))
 	}
 	c.count("modbus_units", m.Unit)
+	if modbusCut(m) {
+		c.frame("malformed", frame)
+	}
 	for _, x := range m.Counters {
 		switch x.Name {
 		case "diag_req":
@@ -124,6 +128,37 @@ func modbusMessage(c *Collector, m *dissect.Message, frame uint64) {
 			}
 		}
 	}
+}
+
+// modbusFields are the bytes behind the function code that tshark reads without asking whether they are there, of
+// requests and of responses; what a byte count announces it does ask for.
+var modbusFields = [2]map[int]int{
+	{1: 4, 2: 4, 3: 4, 4: 4, 5: 4, 6: 2, 8: 2, 15: 5, 16: 5, 20: 1, 22: 6, 23: 9, 24: 2},
+	{1: 1, 2: 1, 3: 1, 4: 1, 5: 4, 6: 2, 8: 2, 11: 4, 12: 7, 15: 4, 16: 4, 20: 1, 22: 6, 23: 1, 24: 4},
+}
+
+// modbusCut says whether tshark runs out of bytes within a message.
+func modbusCut(m *dissect.Message) bool {
+	switch {
+	case m.Exception != 0:
+		return false
+	case m.Code == 21: // without a byte count it reads no sub-request
+		return m.Malformed != nil && !strings.HasPrefix(m.Malformed.Rule, "byte count 0 ")
+	case m.Code == 43:
+		return cut(m)
+	}
+	const header = 8 // MBAP and the function code
+	return m.Size-header < modbusFields[m.Direction&1][m.Code]
+}
+
+// cut says that a parser ran out of bytes within a message.
+func cut(m *dissect.Message) bool {
+	for _, x := range m.Counters {
+		if x.Name == "cut" {
+			return true
+		}
+	}
+	return false
 }
 
 var umasNotable = map[string]string{
@@ -141,6 +176,9 @@ func s7Message(c *Collector, m *dissect.Message, frame uint64) {
 			if name := s7Notable[x.Key]; name != "" {
 				c.notable[name]++
 			}
+		case "cut":
+			c.frame("malformed", frame)
+			continue
 		case "s7_userdata", "s7_pi_service":
 		default:
 			continue
@@ -188,8 +226,23 @@ func dnp3Unit(c *Collector, at place, frame uint64, b []byte) {
 	}
 }
 
-// dnp3Message counts nothing more: the units did.
-func dnp3Message(*Collector, *dissect.Message, uint64) {}
+// dnp3Message counts fragments that end too early, of the functions whose objects tshark reads. In those of a
+// request it reads the first object header without asking.
+func dnp3Message(c *Collector, m *dissect.Message, frame uint64) {
+	if m.Layer != "app" {
+		return
+	}
+	switch code := m.Code; {
+	case code >= 1 && code <= 10, code == 20, code == 21, code >= 25 && code <= 27:
+		if cut(m) || len(m.Targets) == 0 && m.Malformed == nil {
+			c.frame("malformed", frame)
+		}
+	case code == 129, code == 130:
+		if cut(m) {
+			c.frame("malformed", frame)
+		}
+	}
+}
 
 var dnp3Notable = map[int]string{
 	2: "dnp3_write", 3: "dnp3_select", 4: "dnp3_operate", 5: "dnp3_direct_operate", 6: "dnp3_direct_operate_nr",
