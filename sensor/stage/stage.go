@@ -39,8 +39,8 @@ type Options struct {
 	// Packet sees every decoded frame before anything it brings about; p is valid during the call. Where it is set,
 	// alerts say that packets around them are kept.
 	Packet func(p *packet.Packet)
-	// Message sees every message; m may be kept.
-	Message       func(m *dissect.Message)
+	// Message sees every message; m may be kept. c is nil for protocols below TCP and UDP.
+	Message       func(m *dissect.Message, c *dissect.Connection)
 	Alert         func(event.Alert)
 	Device        func(event.Device)
 	Connection    func(event.Connection)
@@ -304,7 +304,7 @@ func (h *handler) Closed(c *dissect.Connection, _ string) {
 func (h *handler) Message(m *dissect.Message, c *dissect.Connection) {
 	s := (*Stage)(h)
 	if s.o.Message != nil {
-		s.o.Message(m)
+		s.o.Message(m, c)
 	}
 	s.inventory.Message(m, c, s.state.Now)
 	s.baseline.Message(m, s.inventory, s.state.Now, s.deviated)
