@@ -88,7 +88,7 @@ export async function start({ port = 0, now = Date.now(), empty = false, delay =
     const incident = state.incidents.find((i) => i.number === Number(path[1]));
     if (!incident) return problem(res, 404, 'Not found', `incident ${path[1]} does not exist`);
     if (path[2] === 'comments') {
-      const comment = { id: `c${incident.comments.length + 2}`, author: 'Maren Okafor', message: body.message, createdTime: new Date().toISOString() };
+      const comment = { id: `c${incident.comments.length + 2}`, author: { name: 'Maren Okafor', email: 'maren@harrow-vale.example' }, message: body.message, createdTime: new Date().toISOString() };
       incident.comments.push(comment);
       emit('incident', { id: incident.id, change: 'updated' });
       return json(res, comment, 201);
@@ -96,7 +96,7 @@ export async function start({ port = 0, now = Date.now(), empty = false, delay =
     if (m === 'PATCH') {
       if (req.headers['if-match'] && req.headers['if-match'] !== incident.etag) return problem(res, 412, 'Precondition failed', 'Someone changed the incident meanwhile.');
       if (body.status === 'Closed' && !body.classification) return problem(res, 400, 'Bad request', 'closing needs a classification');
-      if (body.status && body.status !== incident.status) incident.activity.push({ time: new Date().toISOString(), actor: 'Maren Okafor', kind: 'status', text: `Status ${incident.status} → ${body.status}, by Maren Okafor` });
+      if (body.status && body.status !== incident.status) incident.activity.push({ time: new Date().toISOString(), actor: 'Maren Okafor', kind: 'status', text: `${incident.status} → ${body.status}` });
       Object.assign(incident, body, { lastModifiedTime: new Date().toISOString(), etag: `"${Number(incident.etag.slice(1, -1)) + 1}"` });
       for (const s of incident.sync) Object.assign(s, { wanted: incident.status, alertStatus: incident.status });
       emit('incident', { id: incident.id, change: 'updated' });
@@ -107,7 +107,7 @@ export async function start({ port = 0, now = Date.now(), empty = false, delay =
 
   function queue(query) {
     const set = (name) => (query.get(name) ? query.get(name).split(',') : null);
-    const ownerOf = (i) => i.owner?.email ?? 'none';
+    const ownerOf = (i) => i.owner?.name ?? 'Unassigned';
     const tests = {
       status: (i, v) => v.includes(i.status), severity: (i, v) => v.includes(i.severity), engine: (i, v) => v.includes(i.engine), owner: (i, v) => v.includes(ownerOf(i)),
       q: (i, v) => `${i.title} ${i.sourceDevice} ${i.destinationDevice} ${i.number}`.toLowerCase().includes(v.join(',').toLowerCase()),
@@ -133,12 +133,12 @@ export async function start({ port = 0, now = Date.now(), empty = false, delay =
   function connector() {
     const off = state.subscriptions.some((s) => state.connected.has(s.id) && !s.planOn);
     return {
-      id: 'iot', title: 'Microsoft Defender for IoT', description: 'Streams the alerts of the OT sensors of each connected subscription into SecurityAlert, and devices, connections and protocol events into the OT tables.', dataTypes: ['SecurityAlert (Azure Security Center for IoT)', 'OTDevice', 'OTConnection', 'OTProtocolEvent'],
+      id: 'iot', title: 'Otus for IoT and OT', description: 'Streams the alerts of the OT sensors of each connected subscription into SecurityAlert, and devices, connections and protocol events into the OT tables.', dataTypes: ['SecurityAlert (Azure Security Center for IoT)', 'OTDevice', 'OTConnection', 'OTProtocolEvent'],
       state: state.connected.size === 0 ? 'disconnected' : off ? 'warning' : 'connected',
       prerequisites: [{ id: 'workspace', title: 'Read and write on the workspace', met: true, detail: 'Sentinel Contributor' }, { id: 'subscription', title: 'Contributor or Owner on the subscription', met: true, detail: 'Owner of 2 of 2' }, { id: 'plan', title: 'Defender for IoT plan is on', met: state.subscriptions.every((s) => s.planOn), detail: state.subscriptions.every((s) => s.planOn) ? '' : 'Off for Eastgate reservoir' }, { id: 'data', title: 'Data is arriving', met: !empty, detail: empty ? 'Nothing yet' : 'Last row 7 min ago' }],
       subscriptions: state.subscriptions.map((s) => ({ ...s, connected: state.connected.has(s.id), state: state.connected.has(s.id) ? 'connected' : 'disconnected', lastReceived: state.connected.has(s.id) && !empty ? new Date(now - 420_000).toISOString() : null, rows: state.connected.has(s.id) && !empty ? 226_795 : 0, warning: s.planOn ? '' : 'The plan of this subscription is off: its sensors send no alerts.' })),
       createIncidents: state.createIncidents,
-      sampleQueries: [{ title: 'All OT alerts', query: 'SecurityAlert\n| where ProductName == "Azure Security Center for IoT"' }, { title: 'High alerts', query: 'SecurityAlert\n| where ProductName == "Azure Security Center for IoT"\n| where AlertSeverity == "High"' }, { title: 'Messages per 30 minutes, by device', query: 'OTProtocolEvent\n| summarize Writes = count() by bin(TimeGenerated, 30m), SourceDevice\n| render timechart' }],
+      sampleQueries: [{ title: 'All OT alerts', query: 'SecurityAlert\n| where ProductName == "Azure Security Center for IoT"' }, { title: 'High alerts', query: 'SecurityAlert\n| where ProductName == "Azure Security Center for IoT"\n| where AlertSeverity == "High"' }, { title: 'Messages per 30 minutes, by device', query: 'OTProtocolEvent\n| summarize Writes = count() by bin(TimeGenerated, 30m), ClientIpAddress\n| render timechart' }],
       duplicates: '',
     };
   }
@@ -172,7 +172,7 @@ export async function start({ port = 0, now = Date.now(), empty = false, delay =
       case 'devices': {
         if (path[1]) {
           const d = state.devices.find((x) => x.id === path[1]);
-          return d ? json(res, { ...d, alerts: state.alerts.filter((a) => a.source?.deviceId === d.id || a.destination?.deviceId === d.id), connections: state.devices.filter((x) => x !== d && x.protocols.some((p) => d.protocols.includes(p))).slice(0, 5).map((x) => ({ peer: x.name, peerId: x.id, peerAddress: x.ipAddresses[0], protocol: x.protocols[0], serverPort: 502, bytes: 1_204_118, messages: 8211, lastSeen: x.lastSeen })) }) : problem(res, 404, 'Not found', 'no such device');
+          return d ? json(res, { ...d, alerts: state.alerts.filter((a) => a.source?.deviceId === d.id || a.destination?.deviceId === d.id) }) : problem(res, 404, 'Not found', 'no such device');
         }
         const q = (query.get('q') ?? '').toLowerCase();
         const is = (name, of) => (d) => !query.get(name) || query.get(name).split(',').some((v) => of(d).includes(v));
@@ -190,7 +190,8 @@ export async function start({ port = 0, now = Date.now(), empty = false, delay =
         if (path[1]) return a ? json(res, a) : problem(res, 404, 'Not found', 'no such alert');
         const q = (query.get('q') ?? '').toLowerCase();
         const is = (name) => (x) => !query.get(name) || query.get(name).split(',').includes(x[name]);
-        const base = state.alerts.filter((x) => `${x.title} ${x.source?.name} ${x.source?.address} ${x.destination?.name} ${x.destination?.address}`.toLowerCase().includes(q));
+        const device = query.get('device');
+        const base = state.alerts.filter((x) => !device || x.source?.deviceId === device || x.destination?.deviceId === device).filter((x) => `${x.title} ${x.source?.name} ${x.source?.address} ${x.destination?.name} ${x.destination?.address}`.toLowerCase().includes(q));
         const found = base.filter(is('status')).filter(is('severity')).filter(is('engine'));
         return json(res, { items: found, total: found.length, facets: { status: by(base, (x) => x.status), severity: by(base.filter(is('status')), (x) => x.severity), engine: by(base.filter(is('status')), (x) => x.engine) } });
       }
@@ -220,17 +221,23 @@ export async function start({ port = 0, now = Date.now(), empty = false, delay =
     if (/render\s+(timechart|columnchart|barchart)/.test(body.query)) {
       const kind = /render\s+(\w+)/.exec(body.query)[1];
       const rows = [];
-      for (let i = 0; i < 48; i++) for (const [n, name] of ['HMI-01', 'HMI-02', 'EWS-02'].entries()) {
-        const value = name === 'EWS-02' ? (i === 46 ? 44 : 0) : Math.round(10 + 6 * Math.sin(i / 5 + n));
+      for (let i = 0; i < 48; i++) for (const [n, name] of ['10.20.20.11', '10.20.20.12', '10.20.20.41'].entries()) {
+        const value = name === '10.20.20.41' ? (i === 46 ? 44 : 0) : Math.round(10 + 6 * Math.sin(i / 5 + n));
         rows.push([new Date(now - (47 - i) * 1_800_000).toISOString(), name, value]);
       }
-      return json(res, { columns: [{ name: 'TimeGenerated', type: 'datetime' }, { name: 'SourceDevice', type: 'string' }, { name: 'Writes', type: 'long' }], rows: kind === 'timechart' ? rows : rows.slice(-3), truncated: false, statistics: { elapsedMs: 31, rows: rows.length }, visualization: { kind, title: '' } });
+      return json(res, { columns: [{ name: 'TimeGenerated', type: 'datetime' }, { name: 'ClientIpAddress', type: 'string' }, { name: 'Writes', type: 'long' }], rows: kind === 'timechart' ? rows : rows.slice(-3), truncated: false, statistics: { elapsedMs: 31, rows: rows.length }, visualization: { kind, title: '' } });
+    }
+    const peer = /^OTConnection\n\| where ClientDeviceId == "([^"]+)"/.exec(body.query);
+    if (peer) {
+      const own = state.devices.find((d) => d.id === peer[1]);
+      const rows = state.devices.filter((x) => own && x !== own && x.protocols.some((p) => own.protocols.includes(p))).slice(0, 6).map((x) => [own.id, own.ipAddresses[0], x.id, x.ipAddresses[0], 502, x.protocols.find((p) => own.protocols.includes(p)), 1_204_118, 8211, x.lastSeen]);
+      return json(res, { columns: ['ClientDeviceId:string', 'ClientIpAddress:string', 'ServerDeviceId:string', 'ServerIpAddress:string', 'ServerPort:int', 'Protocol:string', 'Bytes:long', 'Messages:long', 'LastSeen:datetime'].map((c) => ({ name: c.split(':')[0], type: c.split(':')[1] })), rows, truncated: false, statistics: { elapsedMs: 4, rows: rows.length }, visualization: null });
     }
     const count = Math.min(body.maxRows ?? 10_000, /take\s+(\d+)/.test(body.query) ? Number(/take\s+(\d+)/.exec(body.query)[1]) : 2500);
     const columns = table.columns.map(({ name, type }) => ({ name, type }));
     const rows = Array.from({ length: empty ? 0 : count }, (_, i) => {
       const a = state.alerts[i % state.alerts.length];
-      const values = { TimeGenerated: new Date(now - i * 61_000).toISOString(), AlertName: a.title, DisplayName: a.title, Title: a.title, AlertSeverity: a.severity, Severity: a.severity, ProductName: 'Azure Security Center for IoT', ProductComponentName: a.engine, ProviderName: 'IoTSecurity', Status: 'New', SystemAlertId: a.id, VendorOriginalId: a.id, ExtendedProperties: JSON.stringify({ isNew: 'True', SensorId: a.sensorName, Protocol: a.protocol, Revision: a.revision, Explanation: a.explanation }), Entities: JSON.stringify([{ $id: '1', Type: 'iotdevice', DeviceName: a.source.name, IpAddress: { $id: '2', Address: a.source.address } }]), StartTime: a.firstDetection, EndTime: a.lastDetection, ProcessingEndTime: a.firstDetection, IncidentNumber: 2417 - i, AlertIds: [a.id], Protocol: a.protocol, Protocols: [a.protocol], SourceDevice: a.source.name, DestinationDevice: a.destination.name, DeviceName: a.source.name, Vendor: 'Siemens', Operation: 'write', FunctionCode: 16, Value: '8.50', Messages: 60 + i, SensorName: a.sensorName, Dropped: 0, Tactics: a.tactics.join(',') };
+      const values = { TimeGenerated: new Date(now - i * 61_000).toISOString(), AlertName: a.title, DisplayName: a.title, Title: a.title, AlertSeverity: a.severity, Severity: a.severity, ProductName: 'Azure Security Center for IoT', ProductComponentName: a.engine, ProviderName: 'IoTSecurity', Status: 'New', SystemAlertId: a.id, VendorOriginalId: a.id, ExtendedProperties: JSON.stringify({ isNew: 'True', SensorId: a.sensorName, Protocol: a.protocol, Revision: a.revision, Explanation: a.explanation }), Entities: JSON.stringify([{ $id: '1', Type: 'iotdevice', DeviceName: a.source.name, IpAddress: { $id: '2', Address: a.source.address } }]), StartTime: a.firstDetection, EndTime: a.lastDetection, ProcessingEndTime: a.firstDetection, IncidentNumber: 2417 - i, AlertIds: [a.id], Protocol: a.protocol, Protocols: [a.protocol], ClientIpAddress: a.source.address, ServerIpAddress: a.destination.address, DeviceName: a.source.name, Vendor: 'Siemens', Operation: 'write', FunctionCode: 16, Value: '8.50', Messages: 60 + i, SensorName: a.sensorName, Dropped: 0, Tactics: a.tactics.join(',') };
       return columns.map((c) => values[c.name] ?? null);
     });
     return json(res, { columns, rows, truncated: count === body.maxRows, statistics: { elapsedMs: 18, rows: rows.length }, visualization: null });

@@ -82,7 +82,7 @@ export function plant(now = Date.now()) {
   const inventory = devices.map(([name, type, vendor, model, firmwareVersion, ip, protocols, purdueLevel, zone], i) => ({
     id: guid(1000 + i), name, ipAddresses: [ip], macAddresses: [`00:80:f4:10:20:${String(10 + i)}`], vendor, type, model, firmwareVersion, protocols, purdueLevel,
     firstSeen: ago(20_160), lastSeen: ago(i % 5), authorized: name !== 'CL-17', programming: name === 'EWS-02', scanner: name === 'CL-17', ot: purdueLevel !== 'Enterprise',
-    sensorId: guid(1), sensorName: zone === 'Pumps' ? 'MB-1' : 'HV-2', importance: type === 'PLC' ? 'High' : '', revision: 3, site: zone === 'Pumps' ? 'Millbrook pumping' : 'Harrow Vale', zone, line: null, openAlerts: 0,
+    sensorId: guid(1), sensorName: zone === 'Pumps' ? 'MB-1' : 'HV-2', importance: type === 'PLC' ? 'High' : '', revision: 3, site: zone === 'Pumps' ? 'Millbrook pumping' : 'Harrow Vale', zone, line: '', openAlerts: 0,
   }));
   const device = (name) => inventory.find((d) => d.name === name);
   const end = (name) => ({ name, address: device(name).ipAddresses[0], deviceId: device(name).id });
@@ -112,8 +112,8 @@ export function plant(now = Date.now()) {
       createdTime: opened, lastModifiedTime: opened, firstActivityTime: alerts.at(-1).startTime, lastActivityTime: first.endTime, closedTime: null, firstModifiedTime: who ? ago(minutes - 1) : null,
       alertsCount: alerts.length, commentsCount: 0, tactics: first.tactics, techniques, engine, protocol, sensor: d.sensorName, site: d.site, zone: d.zone, sourceDevice: source, destinationDevice: destination,
       ruleNames: ['Create incidents based on Azure Defender for IOT alerts'], etag: '"1"', alerts,
-      activity: [{ time: opened, actor: 'Otus', kind: 'created', text: 'Incident opened by “Create incidents based on Azure Defender for IOT alerts”' }, ...(who ? [{ time: ago(minutes - 1), actor: owner, kind: 'status', text: `Status New → ${status}, by ${owner.split(' ')[0]}` }] : [])],
-      comments: i === 0 ? [{ id: 'c1', author: 'Maren Okafor', message: 'Called the control room. Nobody works on EWS-02 tonight.', createdTime: ago(3) }] : [],
+      activity: [{ time: opened, actor: 'Otus', kind: 'created', text: 'Opened by the rule "Create incidents based on Azure Defender for IOT alerts".' }, ...(who ? [{ time: ago(minutes - 1), actor: owner, kind: 'status', text: `New → ${status}` }] : [])],
+      comments: i === 0 ? [{ id: 'c1', author: { name: 'Maren Okafor', email: 'maren@harrow-vale.example' }, message: 'Called the control room. Nobody works on EWS-02 tonight.', createdTime: ago(3) }] : [],
       sync: alerts.map((a) => ({ alertId: a.vendorOriginalId, sensor: d.sensorName, alertStatus: status, wanted: status, state: 'inStep', detail: '', since: opened })),
     };
   });
@@ -159,10 +159,10 @@ export const schema = {
   tables: [
     { name: 'SecurityAlert', description: 'A row per new or changed alert.', solutions: ['AzureSecurityOfThings', 'SecurityInsights'], columns: [time('TimeGenerated', 'Time of the change'), string('AlertName', 'Title of the alert'), string('DisplayName', 'Title of the alert'), string('AlertSeverity', 'High, Medium, Low or Informational'), string('ProductName', 'Product that raised it'), string('ProductComponentName', 'Detection engine'), string('ProviderName', 'Provider'), string('Status', 'New, InProgress, Resolved or Dismissed'), string('SystemAlertId', 'Id in this workspace'), string('VendorOriginalId', 'Id on the sensor'), string('ExtendedProperties', 'JSON text'), string('Entities', 'JSON text'), time('StartTime', 'First detection'), time('EndTime', 'Last detection'), time('ProcessingEndTime', 'Time of publication'), string('Tactics', 'Comma separated')] },
     { name: 'SecurityIncident', description: 'A full row per change of an incident.', solutions: ['SecurityInsights'], columns: [time('TimeGenerated', ''), { name: 'IncidentNumber', type: 'int', description: '' }, string('Title', ''), string('Severity', ''), string('Status', ''), { name: 'AlertIds', type: 'dynamic', description: '' }] },
-    { name: 'OTDevice', description: 'A row per change of a device.', solutions: ['OTNetwork'], columns: [time('TimeGenerated', ''), string('DeviceId', ''), string('DeviceName', ''), string('Vendor', ''), { name: 'Protocols', type: 'dynamic', description: '' }] },
-    { name: 'OTConnection', description: 'Per pair, protocol and minute.', solutions: ['OTNetwork'], columns: [time('TimeGenerated', ''), string('SourceDevice', ''), string('DestinationDevice', ''), string('Protocol', ''), { name: 'Messages', type: 'long', description: '' }] },
-    { name: 'OTProtocolEvent', description: 'Every control-relevant message.', solutions: ['OTNetwork'], columns: [time('TimeGenerated', ''), string('SourceDevice', ''), string('DestinationDevice', ''), string('Protocol', ''), string('Operation', ''), { name: 'FunctionCode', type: 'int', description: '' }, string('Value', '')] },
-    { name: 'OTSensorHealth', description: 'Per sensor and minute.', solutions: ['OTNetwork'], columns: [time('TimeGenerated', ''), string('SensorName', ''), { name: 'Dropped', type: 'long', description: '' }] },
+    { name: 'OTDevice', description: 'A row per change of a device.', solutions: ['Otus'], columns: [time('TimeGenerated', ''), string('DeviceId', ''), string('DeviceName', ''), string('Vendor', ''), { name: 'Protocols', type: 'dynamic', description: '' }] },
+    { name: 'OTConnection', description: 'Per pair, protocol and minute.', solutions: ['Otus'], columns: [time('TimeGenerated', ''), string('ClientIpAddress', ''), string('ServerIpAddress', ''), string('Protocol', ''), { name: 'Messages', type: 'long', description: '' }] },
+    { name: 'OTProtocolEvent', description: 'Every control-relevant message.', solutions: ['Otus'], columns: [time('TimeGenerated', ''), string('ClientIpAddress', ''), string('ServerIpAddress', ''), string('Protocol', ''), string('Operation', ''), { name: 'FunctionCode', type: 'int', description: '' }, string('Value', '')] },
+    { name: 'OTSensorHealth', description: 'Per sensor and minute.', solutions: ['Otus'], columns: [time('TimeGenerated', ''), string('SensorName', ''), { name: 'Dropped', type: 'long', description: '' }] },
   ],
   functions: [
     { name: 'ago', kind: 'scalar', signature: 'ago(timespan)', description: 'The time that long before now.' }, { name: 'bin', kind: 'scalar', signature: 'bin(value, roundTo)', description: 'Rounds down to a multiple.' }, { name: 'now', kind: 'scalar', signature: 'now()', description: 'The time of the query.' },

@@ -20,7 +20,7 @@ function add(name) {
 const html = readFileSync(join(dist, 'index.html'), 'utf8');
 seen.add('index.html');
 for (const [, path] of html.matchAll(/(?:src|href)="\/([^"]+\.(?:js|css))"/g)) add(path);
-for (const name of readdirSync(join(dist, 'assets'))) if (/^Overview-/.test(name)) add(`assets/${name}`);
+for (const name of readdirSync(join(dist, 'assets'))) if (name.startsWith('Overview-')) add(`assets/${name}`);
 
 let sum = 0;
 for (const name of seen) sum += gzipSync(readFileSync(join(dist, name)), { level: 9 }).length;

@@ -39,6 +39,7 @@ export interface AlertQuery {
   severity?: string;
   engine?: string;
   q?: string;
+  device?: string;
   limit?: number;
   offset?: number;
 }

@@ -1,6 +1,6 @@
 // The server's answers as the browser reads them. One declaration is both check and type.
 
-import { anything, count, dict, flag, id, list, maybe, part, shape, text, word, type Infer } from './check';
+import { anything, count, dict, flag, id, isRecord, list, maybe, part, shape, text, word, type Check, type Infer } from './check';
 
 export const severities = ['High', 'Medium', 'Low', 'Informational'] as const;
 export type Severity = (typeof severities)[number];
@@ -18,6 +18,13 @@ export type Session = Infer<typeof Session>;
 
 const Owner = shape({ name: text, email: text });
 export type Owner = Infer<typeof Owner>;
+
+/** A person by name; the server sends the whole record. */
+const personName: Check<string> = (v, path) => {
+  if (typeof v === 'string') return v;
+  const person = part({ name: text, email: text })(v, path);
+  return person.name || person.email;
+};
 
 const Endpoint = shape({ name: text, address: text, deviceId: text, port: count });
 export type Endpoint = Infer<typeof Endpoint>;
@@ -121,7 +128,7 @@ export const IncidentDetail = shape({
   ...incidentFields,
   alerts: list(IncidentAlert),
   activity: list(shape({ time: text, actor: text, kind: text, text })),
-  comments: list(shape({ id: text, author: text, message: text, createdTime: text })),
+  comments: list(shape({ id: text, author: personName, message: text, createdTime: text })),
   sync: list(shape({ alertId: text, sensor: text, alertStatus: text, wanted: text, state: word(['inStep', 'waiting', 'failed'], 'waiting'), detail: text, since: text })),
 });
 export type IncidentDetail = Infer<typeof IncidentDetail>;
@@ -183,8 +190,30 @@ export const Diagnostic = shape({ code: text, message: text, line: count, column
 export type Diagnostic = Infer<typeof Diagnostic>;
 export const CheckResult = shape({ diagnostics: list(Diagnostic) });
 
-export const Visualization = shape({ kind: text, title: text, xColumn: text, yColumns: list(text), series: list(text), stacked: flag });
-export type Visualization = Infer<typeof Visualization>;
+export interface Visualization {
+  kind: string;
+  title: string;
+  xColumn: string;
+  yColumns: string[];
+  series: string[];
+}
+
+/** The render operator: its kind, and its properties by the language's names, either beside the kind or apart. */
+export const Visualization: Check<Visualization> = (v, path) => {
+  const { kind } = shape({ kind: text })(v, path);
+  const all = isRecord(v) ? { ...v, ...(isRecord(v['properties']) ? v['properties'] : {}) } : {};
+  const of = new Map(Object.entries(all).map(([name, value]) => [name.toLowerCase(), value]));
+  const one = (name: string): string => {
+    const value = of.get(name);
+    return typeof value === 'string' ? value : '';
+  };
+  const many = (name: string): string[] => {
+    const value = of.get(name);
+    if (Array.isArray(value)) return value.filter((s): s is string => typeof s === 'string');
+    return typeof value === 'string' && value !== '' ? value.split(',').map((s) => s.trim()) : [];
+  };
+  return { kind, title: one('title'), xColumn: one('xcolumn'), yColumns: many('ycolumns'), series: many('series') };
+};
 export const QueryResult = shape({
   columns: list(Column),
   rows: list(list(anything)),
@@ -249,7 +278,7 @@ const deviceFields = {
   site: text,
   zone: text,
   sensorName: text,
-  line: maybe(anything),
+  line: text,
   openAlerts: count,
 };
 export const Device = shape(deviceFields);
@@ -300,9 +329,6 @@ export type AlertAction = 'close' | 'learn' | 'mute' | 'unmute' | 'setNew' | 'se
 export const DeviceDetail = shape({
   ...deviceFields,
   alerts: list(FleetAlert),
-  connections: list(
-    part({ peer: text, peerId: text, peerAddress: text, protocol: text, direction: text, serverPort: count, bytes: count, messages: count, lastSeen: text }),
-  ),
 });
 export type DeviceDetail = Infer<typeof DeviceDetail>;
 
@@ -323,7 +349,7 @@ const Health = part({
   spooledRecords: count,
   pluginFailures: count,
 });
-export const Sensor = shape({ id, name: text, site: text, zone: text, version: text, mode: text, state: text, reason: text, lastSeen: maybe(text), health: Health });
+export const Sensor = shape({ id, name: text, site: text, zone: text, version: text, mode: text, modeWanted: text, state: text, reason: text, lastSeen: maybe(text), health: Health });
 export type Sensor = Infer<typeof Sensor>;
 export const SensorList = shape({ items: list(Sensor) });
 export const NewSensor = shape({ id: text, onboardingToken: id });

@@ -1,6 +1,6 @@
 // Changes to incidents, for the queue and the incident's page alike.
 
-import { api, type Incident, type IncidentChange, type IncidentStatus, type Owner, type Severity } from '../../api/client';
+import { api, Problem, type Incident, type IncidentChange, type IncidentStatus, type Owner, type Severity } from '../../api/client';
 import { attempt, toasts } from '../../components/toast.svelte';
 import { plural } from '../../format/number';
 
@@ -11,10 +11,11 @@ export async function changeAll(targets: readonly Incident[], change: IncidentCh
   let failure = '';
   for (const i of targets) {
     try {
-      done.push(await api.changeIncident(i.number, change));
+      done.push(await api.changeIncident(i.number, change, i.etag));
       before.push(i);
     } catch (err) {
-      failure = err instanceof Error ? err.message : String(err);
+      if (err instanceof Problem && err.status === 412) failure = `#${i.number} was changed by someone else meanwhile; look at it again`;
+      else failure = err instanceof Error ? err.message : String(err);
     }
   }
   const what = targets.length === 1 ? `Incident #${targets[0]?.number}` : plural(done.length, 'incident');

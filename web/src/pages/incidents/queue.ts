@@ -7,8 +7,8 @@ export const pageSize = 50;
 export const newestFirst = '-createdTime';
 /** Columns that sort from A on the first press. */
 export const ascendingFirst = ['title', 'owner'];
-/** The owner filter's word for "nobody". */
-export const nobody = 'none';
+/** The owner filter's word for "nobody"; other owners are filtered by name. */
+export const nobody = 'Unassigned';
 
 export interface View {
   id: string;
@@ -34,7 +34,7 @@ export function ownerChoices(facets: Facets, me: string): Choice[] {
   const rest = Object.entries(counts).filter(([who]) => who !== '' && who !== nobody && who !== me);
   return [
     { value: me, label: 'Me', count: counts[me] ?? 0 },
-    { value: nobody, label: 'Nobody', count: (counts[''] ?? 0) + (counts[nobody] ?? 0) },
+    { value: nobody, label: 'Nobody', count: counts[nobody] ?? 0 },
     ...rest.map(([who, count]) => ({ value: who, label: who, count })).sort((a, b) => b.count - a.count || a.label.localeCompare(b.label)),
   ].filter((c) => c.value !== '');
 }

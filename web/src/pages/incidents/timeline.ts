@@ -15,6 +15,8 @@ export interface TimelineEvent {
   person: boolean;
 }
 
+/** The server tells what changed to what; this says which property it was. */
+const changes: Record<string, string> = { status: 'Status', severity: 'Severity', owner: 'Owner', title: 'Title', labels: 'Labels', classification: 'Classified:' };
 const icons: Record<string, string> = { created: 'incident', opened: 'incident', status: 'incident', owner: 'user', comment: 'note', severity: 'alert', sync: 'sensor', closed: 'ok' };
 
 export function timeline(incident: IncidentDetail): TimelineEvent[] {
@@ -30,7 +32,12 @@ export function timeline(incident: IncidentDetail): TimelineEvent[] {
   const commented = incident.comments.length > 0;
   incident.activity.forEach((e, i) => {
     if (commented && e.kind === 'comment') return;
-    events.push({ id: `activity ${i}`, time: e.time, title: e.text, detail: '', severity: null, icon: icons[e.kind] ?? 'incident', person: true });
+    const change = changes[e.kind];
+    const title = change === undefined ? e.text : `${change} ${e.text}`.trim();
+    const machine = e.kind === 'created' || e.kind === 'alert' || e.kind === 'sync';
+    const by = e.actor === '' || machine || e.text.includes(e.actor) ? '' : `By ${e.actor}`;
+    const opened = e.kind === 'created';
+    events.push({ id: `activity ${i}`, time: e.time, title: opened ? 'Incident opened' : title, detail: opened ? e.text : by, severity: null, icon: icons[e.kind] ?? 'incident', person: e.kind !== 'alert' });
   });
   for (const c of incident.comments) {
     events.push({ id: `comment ${c.id}`, time: c.createdTime, title: `${c.author || 'Someone'} commented`, detail: c.message, severity: null, icon: 'note', person: true });

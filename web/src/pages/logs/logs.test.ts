@@ -51,7 +51,7 @@ describe('range', () => {
 describe('chart plan', () => {
   const columns = [{ name: 'TimeGenerated', type: 'datetime' }, { name: 'Device', type: 'string' }, { name: 'Writes', type: 'long' }];
   const t = (h: number): string => `2026-11-22T0${h}:00:00Z`;
-  const visualization = { kind: 'timechart', title: '', xColumn: '', yColumns: [], series: [], stacked: false };
+  const visualization = { kind: 'timechart', title: '', xColumn: '', yColumns: [], series: [] };
   it('makes a series per name, in order of size, the rest as Other', () => {
     const rows = Array.from({ length: 8 }, (_, i) => [t(0), `d${i}`, i + 1]);
     const p = plan({ columns, rows, truncated: false, statistics: { elapsedMs: 0, rows: 0 }, visualization }, visualization);
