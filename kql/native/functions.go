@@ -214,6 +214,15 @@ func arithmetic() []Function {
 		return of(name, "rr:b", func(a []Value) Value { return truth(f(a[0].F, a[1].F)) })
 	}
 	return []Function{
+		of("in_range", "l:l", func(a []Value) Value { v, ok := inRange(a[0].I); return orNull(long, v, ok) }),
+		of("time_add", "ll:l", func(a []Value) Value { // a datetime and a timespan
+			sum := a[0].I + a[1].I
+			if (sum > a[0].I) != (a[1].I > 0) && a[1].I != 0 {
+				return null
+			}
+			v, ok := inRange(sum)
+			return orNull(long, v, ok)
+		}),
 		of("mod", "ll:l", func(a []Value) Value { v, ok := modulo(a[0].I, a[1].I); return orNull(long, v, ok) }),
 		of("real_mod", "rr:r", func(a []Value) Value {
 			y := math.Abs(a[1].F)
