@@ -1,12 +1,9 @@
 package detect
 
 import (
-	"bytes"
 	"fmt"
 	"net/netip"
 	"strings"
-
-	"github.com/goccy/go-yaml"
 )
 
 // Indicators are addresses and names known to be malicious.
@@ -35,7 +32,7 @@ func ParseIndicators(data []byte) (*Indicators, error) {
 		Domains   []indicator `yaml:"domains"`
 		Addresses []indicator `yaml:"addresses"`
 	}
-	if err := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(&list); err != nil {
+	if err := decode(data, &list); err != nil {
 		return nil, fmt.Errorf("read indicators: %w", err)
 	}
 	if n := len(list.Domains) + len(list.Addresses); n > maxIndicators {

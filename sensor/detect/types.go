@@ -1,14 +1,11 @@
 package detect
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/goccy/go-yaml"
 
 	"github.com/otus-project/otus/event"
 )
@@ -16,7 +13,7 @@ import (
 // ParseTypes reads an engine's alerts.yaml, a list of alert types. Every fault is told, with the type's id.
 func ParseTypes(data []byte) ([]Type, error) {
 	var types []Type
-	if err := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(&types); err != nil {
+	if err := decode(data, &types); err != nil {
 		return nil, fmt.Errorf("read alert types: %w", err)
 	}
 	var faults []error
