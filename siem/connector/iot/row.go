@@ -40,15 +40,23 @@ type Workspace struct {
 	BaseURL string
 }
 
+// How ExtendedProperties begins.
+const (
+	isNewTrue  = `{"isNew":"True"`
+	isNewFalse = `{"isNew":"False"`
+)
+
 // RowOf maps an entry of the fleet's stream to its table and row; ok is false for entries that have no row. A
 // SecurityAlert row carries the alert's Key, and isNew as an ingest.IfFirst.
 func RowOf(w Workspace, e *event.Entry) (table string, row ingest.Row, ok bool) {
 	switch e.Record.Kind {
 	case event.KindAlert:
-		first, again := AlertRow(w, e, true), AlertRow(w, e, false)
-		first["ExtendedProperties"] = ingest.IfFirst{First: first["ExtendedProperties"], Again: again["ExtendedProperties"]}
-		first[ingest.KeyColumn] = ingest.Key{ID: e.Record.Alert.ID, Revision: int64(e.Record.Alert.Revision)}
-		return TableAlert, first, true
+		row := AlertRow(w, e, true)
+		text, _ := row["ExtendedProperties"].(string)
+		// The key stands first, so the other text need not be encoded anew.
+		row["ExtendedProperties"] = ingest.IfFirst{First: text, Again: isNewFalse + strings.TrimPrefix(text, isNewTrue)}
+		row[ingest.KeyColumn] = ingest.Key{ID: e.Record.Alert.ID, Revision: int64(e.Record.Alert.Revision)}
+		return TableAlert, row, true
 	case event.KindDevice:
 		return TableDevice, deviceRow(w, e), true
 	case event.KindConnection:

@@ -192,6 +192,10 @@ func TestAlertRow(t *testing.T) {
 			t.Errorf("entity %s: want -, got +\n%s", key, diff)
 		}
 	}
+	_, keyed, _ := RowOf(workspace, e)
+	if got, want := keyed["ExtendedProperties"], (ingest.IfFirst{First: row["ExtendedProperties"], Again: AlertRow(workspace, e, false)["ExtendedProperties"]}); got != want {
+		t.Errorf("RowOf: got %v, want %v", got, want)
+	}
 	if again := AlertRow(workspace, e, true); !reflect.DeepEqual(row, again) {
 		t.Error("the same entry gave another row")
 	}

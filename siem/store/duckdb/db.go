@@ -19,7 +19,7 @@ import (
 
 // Options tunes a database. The zero value works.
 type Options struct {
-	// MemoryLimit bounds DuckDB's own memory, in bytes. Default 192 MiB: enough for the blocks of a plant's
+	// MemoryLimit bounds DuckDB's own memory, in bytes. Default 128 MiB: enough for the blocks of a plant's
 	// recent rows, small enough that the whole program stays within its budget; larger sorts spill.
 	MemoryLimit int64
 	// Threads run one query. Default 2.
@@ -29,13 +29,13 @@ type Options struct {
 	TempDir string
 	// MaxTemp bounds the spilled data, in bytes. Default 4 GiB.
 	MaxTemp int64
-	// Readers is how many queries may run at once; more wait. Default 4.
+	// Readers is how many queries may run at once; more wait. A connection is made when it is first needed. Default 8.
 	Readers int
 }
 
 func (o Options) filled(path string) Options {
 	if o.MemoryLimit <= 0 {
-		o.MemoryLimit = 192 << 20
+		o.MemoryLimit = 128 << 20
 	}
 	if o.Threads <= 0 {
 		o.Threads = 2
@@ -47,7 +47,7 @@ func (o Options) filled(path string) Options {
 		o.MaxTemp = 4 << 30
 	}
 	if o.Readers <= 0 {
-		o.Readers = 4
+		o.Readers = 8
 	}
 	return o
 }
