@@ -5,7 +5,6 @@ package anomaly
 
 import (
 	_ "embed"
-	"fmt"
 	"net/netip"
 	"strconv"
 	"time"
@@ -161,7 +160,7 @@ func (r *Runner) packet(o *detect.Observation, raise func(detect.Finding)) {
 			r.address(o, raise, source, target)
 		}
 		if p.IPProto == packet.ProtoICMP && r.ICMPPackets.Add(detect.Address(source)+">"+detect.Address(target), o.Time) {
-			r.raise(o, raise, "icmp-flooding", source, target, nil, event.Detail{Name: "packets", Value: "60 or more in a minute"})
+			r.raise(o, raise, "icmp-flooding", source, target, nil, event.Detail{Name: "packets", Value: strconv.Itoa(floodPackets)})
 		}
 	}
 }
@@ -214,17 +213,17 @@ func (r *Runner) address(o *detect.Observation, raise func(detect.Finding), sour
 	key, thing := detect.Address(source)+">"+net, target.Addr.String()
 	details := []event.Detail{{Name: "network", Value: net}}
 	if r.Addresses.Add(key, thing, o.Time) {
-		r.scan(o, raise, "address-scan", source, dissect.Endpoint{}, []string{"source"}, append(details, event.Detail{Name: "addresses", Value: "50 or more in 2 minutes"})...)
+		r.scan(o, raise, "address-scan", source, dissect.Endpoint{}, []string{"source"}, append(details, event.Detail{Name: "addresses", Value: strconv.Itoa(scanAddresses)})...)
 	}
 	if r.AddressesLong.Add(key, thing, o.Time) {
-		r.scan(o, raise, "long-address-scan", source, dissect.Endpoint{}, []string{"source"}, append(details, event.Detail{Name: "addresses", Value: "50 or more in 10 minutes"})...)
+		r.scan(o, raise, "long-address-scan", source, dissect.Endpoint{}, []string{"source"}, append(details, event.Detail{Name: "addresses", Value: strconv.Itoa(scanAddresses)})...)
 	}
 }
 
 func (r *Runner) port(o *detect.Observation, raise func(detect.Finding), source, target dissect.Endpoint) {
 	if r.Ports.Add(detect.Address(source)+">"+detect.Address(target), strconv.Itoa(int(target.Port)), o.Time) {
 		target.Port = 0
-		r.scan(o, raise, "port-scan", source, target, nil, event.Detail{Name: "ports", Value: "25 or more in 2 minutes"})
+		r.scan(o, raise, "port-scan", source, target, nil, event.Detail{Name: "ports", Value: strconv.Itoa(scanPorts)})
 	}
 }
 
@@ -238,11 +237,11 @@ func (r *Runner) arp(o *detect.Observation, raise func(detect.Finding)) {
 		source.Addr = netip.Addr{}
 	}
 	if r.ARPPackets.Add(source.MAC.String(), o.Time) {
-		r.raise(o, raise, "arp-spoofing", source, dissect.Endpoint{}, []string{"source"}, event.Detail{Name: "packets", Value: "60 or more in a minute"})
+		r.raise(o, raise, "arp-spoofing", source, dissect.Endpoint{}, []string{"source"}, event.Detail{Name: "packets", Value: strconv.Itoa(floodPackets)})
 	}
 	const request = 1
 	if a.Op == request && a.TargetIP.IsValid() && a.TargetIP != a.SenderIP && r.ARPAddresses.Add(source.MAC.String(), a.TargetIP.String(), o.Time) {
-		r.scan(o, raise, "arp-address-scan", source, dissect.Endpoint{}, []string{"source"}, event.Detail{Name: "addresses", Value: "40 or more in 6 minutes"})
+		r.scan(o, raise, "arp-address-scan", source, dissect.Endpoint{}, []string{"source"}, event.Detail{Name: "addresses", Value: strconv.Itoa(arpAddresses)})
 	}
 }
 
@@ -255,7 +254,7 @@ func (r *Runner) established(o *detect.Observation, raise func(detect.Finding)) 
 		source, target := c.Client, c.Server
 		source.Port = 0
 		f := detect.Finding{Type: "excessive-sessions", Time: o.Time, Frame: o.Frame, Source: source, Destination: target, Protocol: c.Protocol,
-			Details: []event.Detail{{Name: "sessions", Value: "50 or more in a minute"}, {Name: "port", Value: strconv.Itoa(int(target.Port))}}}
+			Details: []event.Detail{{Name: "sessions", Value: strconv.Itoa(sessionLimit)}, {Name: "port", Value: strconv.Itoa(int(target.Port))}}}
 		f.Key = detect.Key(nil, &f, "", nil)
 		raise(f)
 	}
@@ -297,7 +296,7 @@ func (r *Runner) message(o *detect.Observation, raise func(detect.Finding)) {
 	}
 	server := detect.Address(m.Server)
 	if m.Exception != 0 && r.Exceptions.Add(server, o.Time) {
-		r.raise(o, raise, "abnormal-exception-pattern", m.Server, m.Client, []string{"source"}, event.Detail{Name: "exceptions", Value: "20 or more in an hour"})
+		r.raise(o, raise, "abnormal-exception-pattern", m.Server, m.Client, []string{"source"}, event.Detail{Name: "exceptions", Value: strconv.Itoa(exceptionLimit)})
 	}
 	if m.Kind == dissect.Response || m.Kind == dissect.Unsolicited {
 		if r.Restarting.Rises(detect.StationKey(m), m.Has(dissect.CondRestarted)) {
@@ -312,14 +311,14 @@ func (r *Runner) request(o *detect.Observation, raise func(detect.Finding)) {
 	switch m.Operation {
 	case dissect.OpLogin:
 		if r.Logins.Add(pair, o.Time) {
-			r.raise(o, raise, "excessive-login-attempts", m.Client, m.Server, nil, event.Detail{Name: "attempts", Value: "20 or more in a minute"})
+			r.raise(o, raise, "excessive-login-attempts", m.Client, m.Server, nil, event.Detail{Name: "attempts", Value: strconv.Itoa(loginLimit)})
 		}
 		if r.Guesses.Add(pair, o.Time) {
-			r.raise(o, raise, "password-guessing", m.Client, m.Server, nil, event.Detail{Name: "attempts", Value: "100 or more in a minute"})
+			r.raise(o, raise, "password-guessing", m.Client, m.Server, nil, event.Detail{Name: "attempts", Value: strconv.Itoa(guessLimit)})
 		}
 	case dissect.OpStop:
 		if m.Protocol.OT && r.Stops.Add(detect.Address(m.Server), o.Time) {
-			r.raise(o, raise, "abnormal-termination", m.Client, m.Server, []string{"destination"}, event.Detail{Name: "stop commands", Value: "20 or more in 3 hours"})
+			r.raise(o, raise, "abnormal-termination", m.Client, m.Server, []string{"destination"}, event.Detail{Name: "stop commands", Value: strconv.Itoa(stopLimit)})
 		}
 	case dissect.OpReset:
 		if m.Protocol.OT {
@@ -341,7 +340,7 @@ func (r *Runner) request(o *detect.Observation, raise func(detect.Finding)) {
 func (r *Runner) restart(o *detect.Observation, raise func(detect.Finding)) {
 	m := o.Message
 	if r.Restarts.Add(detect.Address(m.Server), o.Time) {
-		r.raise(o, raise, "excessive-restart-rate", m.Server, m.Client, []string{"source"}, event.Detail{Name: "restarts", Value: "10 or more in an hour"})
+		r.raise(o, raise, "excessive-restart-rate", m.Server, m.Client, []string{"source"}, event.Detail{Name: "restarts", Value: strconv.Itoa(restartLimit)})
 	}
 }
 
@@ -369,7 +368,7 @@ func (r *Runner) tick(o *detect.Observation, raise func(detect.Finding)) {
 	for _, key := range found {
 		source := dissect.Endpoint{}
 		source.Addr, _ = netip.ParseAddr(key)
-		r.scan(o, raise, "plc-scan", source, dissect.Endpoint{}, []string{"source"}, event.Detail{Name: "controllers", Value: fmt.Sprintf("%d or more in 2 minutes", scanControllers)})
+		r.scan(o, raise, "plc-scan", source, dissect.Endpoint{}, []string{"source"}, event.Detail{Name: "controllers", Value: strconv.Itoa(scanControllers)})
 		r.Controllers.Forget(key)
 	}
 }

@@ -239,7 +239,7 @@ func (r *Runner) gone(p *polls, id string, o *detect.Observation, raise func(det
 	p.Told = true
 	f := detect.Finding{Type: id, Time: o.Time, Frame: p.Frame, Source: p.Server, Destination: p.Client,
 		Protocol: r.protocols[p.Protocol], OT: true,
-		Details: []event.Detail{{Name: "unanswered requests", Value: strconv.Itoa(limit) + " or more"},
+		Details: []event.Detail{{Name: "unanswered requests", Value: strconv.Itoa(limit)},
 			{Name: "last answer", Value: p.Answered.UTC().Format(time.RFC3339)}}}
 	f.Destination.Port = 0
 	f.Key = detect.Key(nil, &f, "", nil)
