@@ -20,8 +20,12 @@ import (
 	"github.com/otus-project/otus/sensor/stage"
 )
 
-// everywhere marks all addresses as OT: what the expectations about office protocols ask for.
-var everywhere = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+// What the expectations about office protocols ask to be marked as OT: private ranges, and all where a note speaks
+// of public addresses.
+var (
+	private    = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("fc00::/7")}
+	everywhere = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+)
 
 // officeFolders hold captures without an OT protocol.
 var officeFolders = []string{"arp", "dhcp", "dns", "ftp", "http", "lldp", "rdp", "scan", "smb", "snmp", "ssh", "telnet", "tls"}
@@ -67,7 +71,7 @@ func TestCapturesRaiseWhatIsExpected(t *testing.T) {
 	for _, row := range rows {
 		folder, _, _ := strings.Cut(row["file"], "/")
 		t.Run(row["file"]+"/"+row["mode"], func(t *testing.T) {
-			got, pairs := raise(t, row, folder)
+			got, pairs := raise(t, row, folder, nil)
 			for title := range got {
 				if !allowed(row, title, got[title]) {
 					t.Errorf("raised %q (%s), which is neither expected nor allowed: %v", title, got[title], pairs[title])
@@ -119,12 +123,47 @@ func allowed(row map[string]string, title string, engine event.Engine) bool {
 		!slices.Contains(list(row["forbidden_titles_engines"]), string(engine))
 }
 
+// TestTypesOffByDefaultComeWhenSwitchedOn switches every type on and demands those that the table's notes promise then.
+func TestTypesOffByDefaultComeWhenSwitchedOn(t *testing.T) {
+	titles, all := map[string]bool{}, map[string]bool{}
+	for _, e := range engine.All {
+		for _, typ := range e.Types {
+			titles[typ.Title], all[typ.ID] = true, true
+		}
+	}
+	known := map[string]bool{"scan": true, "arp": true} // captures of office traffic that needs no plug-in
+	for _, p := range protocol.All {
+		known[p.ID] = true
+	}
+	judged := 0
+	for _, row := range sharedtest.Table(t, filepath.Join("pcaps", "EXPECTED.csv")) {
+		_, promised, ok := strings.Cut(row["note"], "if_enabled=")
+		folder, _, _ := strings.Cut(row["file"], "/")
+		if !ok || !known[folder] {
+			continue
+		}
+		promised, _, _ = strings.Cut(promised, " (off by default")
+		t.Run(row["file"], func(t *testing.T) {
+			got, _ := raise(t, row, folder, all)
+			for _, title := range list(promised) {
+				if _, raised := got[title]; titles[title] && !raised {
+					t.Errorf("did not raise %q", title)
+				}
+				judged++
+			}
+		})
+	}
+	if judged == 0 {
+		t.Error("no row promises anything")
+	}
+}
+
 // raise runs one row and returns the titles raised with their engines, and the pairs of each.
-func raise(t *testing.T, row map[string]string, folder string) (map[string]event.Engine, map[string][]string) {
+func raise(t *testing.T, row map[string]string, folder string, types map[string]bool) (map[string]event.Engine, map[string][]string) {
 	t.Helper()
 	raised, pairs := map[string]event.Engine{}, map[string][]string{}
 	recording := true
-	o := stage.Options{SensorID: "expected", SensorName: "expected", Mode: event.ModeLearning, Protocols: protocol.All, Engines: engine.All,
+	o := stage.Options{SensorID: "expected", SensorName: "expected", Mode: event.ModeLearning, Protocols: protocol.All, Engines: engine.All, Types: types,
 		OnPanic: func(plugin string, value any) { t.Errorf("plug-in %s failed: %v", plugin, value) },
 		Alert: func(a event.Alert) {
 			if !recording || a.Revision != 1 {
@@ -144,7 +183,10 @@ func raise(t *testing.T, row map[string]string, folder string) (map[string]event
 			}
 		}}
 	if slices.Contains(officeFolders, folder) {
-		o.OTSubnets = everywhere
+		o.OTSubnets = private
+		if strings.Contains(row["note"], "public addresses") {
+			o.OTSubnets = everywhere
+		}
 	}
 	mode, base, _ := strings.Cut(row["mode"], ":")
 	if mode == "operational-empty-baseline" {
