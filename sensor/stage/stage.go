@@ -1,6 +1,6 @@
 // Package stage wires the stages of one sensor: frames go through decoder and dissector, inventory and baseline, the
 // engines and the alert book; rows come out by callback. It runs on one goroutine and reads no clock: stage time is the
-// newest time of a frame, tick or command, and never runs backwards. The whole state can be stored and restored; what
+// newest time of a frame or tick, and never runs backwards. The whole state can be stored and restored; what
 // follows is the same, to the byte.
 package stage
 
