@@ -163,7 +163,7 @@ func (b *binder) let(s *letStatement) {
 	v, rel := b.any(s.Value)
 	b.row = row
 	if rel != nil && !rel.scalar {
-		rel.table = s.Name.Name
+		rel.table = ""
 		b.scope.set(s.Name.Name, &variable{rel: rel})
 		return
 	}
@@ -174,7 +174,7 @@ func (b *binder) let(s *letStatement) {
 func (b *binder) shareAs(name string, rel *relation) {
 	shared := b.fresh(name)
 	b.with = append(b.with, sqlgen.With{Name: shared, Query: b.ordered(rel)})
-	rel.from, rel.where, rel.table = sqlgen.Shared(shared), nil, name
+	rel.from, rel.where, rel.table = sqlgen.Shared(shared), nil, ""
 	b.scope.set(name, &variable{rel: rel, shared: shared})
 }
 
@@ -233,6 +233,9 @@ func (b *binder) pipeline(p *pipeline) *relation {
 		b.row = nil
 		if rel != nil {
 			rel.carried = nil
+			if _, isAs := op.(*asOp); !isAs {
+				rel.table = ""
+			}
 		}
 	}
 	b.row, b.right, b.inSummary = row, right, summary
@@ -281,7 +284,6 @@ func (b *binder) tableNamed(n nameExpr, must bool) *relation {
 				// The first use takes the relation itself; a copy stays behind for later ones.
 				rel := v.rel
 				v.rel = b.copyOf(rel)
-				v.rel.table = n.Name
 				return b.cloned(rel)
 			}
 			c := b.copyOf(v.rel)
@@ -289,7 +291,10 @@ func (b *binder) tableNamed(n nameExpr, must bool) *relation {
 		case v.function != nil && (v.view || len(v.function.Params) == 0):
 			_, rel := b.invoke(n, v, nil)
 			if rel != nil && !rel.scalar {
-				rel.table = n.Name
+				rel.table = ""
+				if v.view {
+					rel.table = n.Name
+				}
 				return rel
 			}
 			return nil
@@ -380,7 +385,10 @@ func (b *binder) tableCall(e *callExpr) (*relation, bool) {
 		if rel == nil {
 			return nil, true
 		}
-		rel.table = e.Name.Name
+		rel.table = ""
+		if v.view {
+			rel.table = e.Name.Name
+		}
 		return rel, !rel.scalar
 	}
 	switch e.Name.Name {

@@ -40,6 +40,15 @@ func (b *binder) anyColumn(e *binaryExpr, at Span, filter bool) value {
 		return unknown()
 	}
 	right := b.scalar(e.R)
+	if e.Op[0] == '!' { // none of the columns: the opposite of some
+		positive := *e
+		positive.Op = map[bool]string{true: "==", false: e.Op[1:]}[e.Op == "!="]
+		if positive.Op == "~" {
+			positive.Op = "=~"
+		}
+		v := b.anyColumn(&positive, at, false)
+		return computed(schema.Bool, b.d.Op("not", v.Expr), v.Null)
+	}
 	var all value
 	for i := range b.row.columns {
 		c := b.columnValue(b.row, i)

@@ -598,9 +598,7 @@ func (b *binder) aggregate(e *callExpr, f *function.Function) value {
 		return nothing
 	}
 	c := &function.Call{Dialect: b.d, Name: f.Name, Now: b.now, Null: true, Result: result, Args: b.convertArguments(e, sig, values)}
-	if b.row.serialized {
-		c.Order = b.row.order
-	}
+	c.Order = b.row.order
 	sql := f.SQL(c)
 	b.callProblems(e, c)
 	return b.finishCall(c, sql, name, nil)

@@ -132,6 +132,9 @@ func (w windowCall) neighbour(which string) value {
 	name := map[string]string{"prev": "lag", "next": "lead"}[which]
 	missing := function.Constant(w.result, nil)
 	if len(w.values) > 2 {
+		if !w.values[2].Known {
+			w.b.fail(CodeArguments, w.e.Args[2].Value.span(), "", "the default of %s() must be a constant", which)
+		}
 		missing = w.b.as(w.values[2], w.result, w.e.Span)
 	}
 	x := w.values[0]
@@ -178,7 +181,7 @@ func (w windowCall) rank(dense bool) value {
 	}
 	changed := b.addHidden("changed", sqlgen.Call{Template: "CASE WHEN $1 IS NOT DISTINCT FROM $2 AND $3 > 1 THEN 0 ELSE 1 END", Args: []sqlgen.Expr{
 		x, w.over("lag($1) OVER ("+partition+"$o)", args...), w.over("row_number() OVER ("+partition+"$o)", args...)}})
-	args[0] = changed
+	args = append([]sqlgen.Expr{changed}, args[1:]...)
 	if dense {
 		return computed(schema.Long, w.over("CAST(sum($1) OVER ("+partition+"$o ROWS UNBOUNDED PRECEDING) AS BIGINT)", args...), false)
 	}

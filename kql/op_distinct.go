@@ -30,15 +30,33 @@ func (o *distinctOp) print(p *printer) {
 
 func (o *distinctOp) bind(b *binder, in *relation) *relation {
 	b.rowLocal = false
+	b.settleStable(in)
 	list := b.columns(o.Columns, "Column", func() []column { return in.columns })
 	out := &relation{columns: b.unique(list, "Column", 1), from: in.from, where: in.where, open: in.open}
 	for i := range out.columns {
 		out.columns[i].raw = ""
 	}
+	if in.stable && len(in.order) == 1 {
+		keys := b.plainKeys(out)
+		s := b.selection(out)
+		s.GroupBy = keys
+		b.firstSeen(in, out, s)
+		out.from, out.where = s, nil
+		return out
+	}
 	s := b.selection(out)
 	s.Distinct = true
 	out.from, out.where = s, nil
 	return out
+}
+
+// plainKeys gives the expressions of all columns.
+func (b *binder) plainKeys(r *relation) []sqlgen.Expr {
+	var keys []sqlgen.Expr
+	for _, c := range r.columns {
+		keys = append(keys, c.expr)
+	}
+	return keys
 }
 
 // countOp counts the rows.

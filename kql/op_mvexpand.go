@@ -136,7 +136,7 @@ func (o *mvExpandOp) bind(b *binder, in *relation) *relation {
 	list := b.bindExpansions(in, o.Arrays, o.Params.word("bagexpansion") == "array" || o.Params.word("kind") == "array")
 	s := b.selection(in)
 	index := ""
-	if name := o.Params.word("with_itemindex"); name != "" || in.serialized {
+	if name := o.Params.word("with_itemindex"); name != "" || len(in.order) > 0 || in.stable {
 		index = b.fresh("index")
 		longest := sqlgen.Expr(sqlgen.Call{Template: "len($1)", Args: []sqlgen.Expr{list[0].array}})
 		for _, e := range list[1:] {
@@ -160,7 +160,7 @@ func (o *mvExpandOp) bind(b *binder, in *relation) *relation {
 	if name := o.Params.word("with_itemindex"); name != "" {
 		in.columns = append(in.columns, column{name: name, typ: schema.Long, expr: sqlgen.Column(index)})
 	}
-	if in.serialized && index != "" && len(in.order) > 0 {
+	if index != "" && (len(in.order) > 0 || in.stable) {
 		in.order = append(append([]sqlgen.Order(nil), in.order...), sqlgen.Order{Expr: sqlgen.Column(index), NullsFirst: true})
 	}
 	in.from, in.where = s, nil
@@ -250,7 +250,7 @@ func (o *mvApplyOp) bind(b *binder, in *relation) *relation {
 	if o.Limit != nil {
 		b.refuse(o.Limit.span(), "a limit of mv-apply")
 	}
-	inner := &relation{serialized: true, open: in.open}
+	inner := &relation{serialized: true, stable: true, open: in.open}
 	s := &sqlgen.Select{}
 	outerAlias := map[string]string{} // inner name of an outer column
 	replaced := map[int]bool{}
@@ -302,9 +302,11 @@ func (o *mvApplyOp) bind(b *binder, in *relation) *relation {
 		added = append(added, c)
 	}
 	result.columns = added
-	result.order = nil
 	lateral := b.selection(result)
-	out := &relation{from: &sqlgen.Join{Kind: sqlgen.Lateral, Left: in.from, Right: lateral}, open: in.open || result.open}
+	out := &relation{from: &sqlgen.Join{Kind: sqlgen.Lateral, Left: in.from, Right: lateral}, open: in.open || result.open, stable: in.stable, serialized: in.serialized}
+	if len(in.order) > 0 || in.stable {
+		out.order = append(append([]sqlgen.Order(nil), in.order...), result.order...)
+	}
 	for i, c := range in.columns {
 		if !replaced[i] && !own[c.name] {
 			out.columns = append(out.columns, c)

@@ -254,7 +254,7 @@ type topHittersOp struct {
 }
 
 func topHittersDecl() *declaration {
-	return &declaration{name: "top-hitters", form: "top-hitters count of column [by expression]", supported: true, doc: "Gives the values that occur most, or that weigh most.", example: "range x from 1 to 5 step 1 | top-hitters 2 of x",
+	return &declaration{name: "top-hitters", form: "top-hitters count of column [by expression]", doc: "Gives the values that occur most, or that weigh most.", example: "range x from 1 to 5 step 1 | top-hitters 2 of x",
 		parse: func(p *parser, _ string, at Span) operator {
 			o := &topHittersOp{Count: p.expr()}
 			p.expectWord("of")
@@ -280,25 +280,18 @@ func (o *topHittersOp) print(p *printer) {
 	}
 }
 
+// bind gives the columns only: which of equally frequent values Kusto's estimate picks cannot be told.
 func (o *topHittersOp) bind(b *binder, in *relation) *relation {
-	key := b.columns([]namedExpr{o.Of}, "Column", nil)
-	name := "approximate_count_" + key[0].name
-	weight := namedExpr{Span: o.Span, Value: &callExpr{Span: o.Span, Name: nameExpr{o.Span, "count", false}}}
+	b.refuse(o.Span, "the operator top-hitters")
+	list := b.columns([]namedExpr{o.Of}, "Column", nil)
+	name := "approximate_count_" + list[0].name
+	typ := schema.Long
 	if o.By != nil {
 		v := b.scalar(o.By)
-		name = "approximate_sum_" + v.Name
-		weight.Value = &callExpr{Span: o.Span, Name: nameExpr{o.Span, "sum", false}, Args: []argument{{Value: o.By}}}
+		name, typ = "approximate_sum_"+v.Name, v.Type
 	}
-	weight.Names = []nameExpr{{o.Span, name, true}}
-	sum := &summarizeOp{Span: o.Span, Aggregates: []namedExpr{weight}, By: []namedExpr{o.Of}}
-	out := sum.bind(b, in)
-	row := b.row
-	b.row = out
-	n := b.rowCount(o.Count)
-	out.order = b.bindSort(out, []sortKey{{Span: o.Span, Value: namedExpr{Value: nameExpr{o.Span, name, true}}}})
-	b.limit(out, n)
-	b.row = row
-	return out
+	list = append(list, boundColumn{column: column{name: name, typ: longer(typ), expr: function.Nothing}})
+	return &relation{columns: b.unique(list, "Column", 1), from: in.from}
 }
 
 // topNestedOp ranks values level by level.

@@ -216,7 +216,15 @@ func (o *parseOp) pattern(b *binder, kind string) string {
 				re.WriteString(quoteRegex(s))
 			}
 		default:
-			re.WriteString(any)
+			switch {
+			case kind == "regex" && isInteger(part.Type):
+				re.WriteString(`([-+]?[0-9]+)`)
+			default:
+				re.WriteString(any)
+			}
+			if i > 0 && !o.Parts[i-1].Star && o.Parts[i-1].Const == nil {
+				b.fail(CodeSyntax, part.Column.Span, "put a constant between them", "two columns stand side by side in the pattern")
+			}
 			if last {
 				re.WriteString("$")
 			}

@@ -133,6 +133,9 @@ func (o *searchOp) term(b *binder, in *relation, e Expr, sensitive bool) sqlgen.
 		if s, ok := e.Value.(string); ok && e.Type == schema.String {
 			return o.anywhere(b, in, s, sensitive)
 		}
+		if isNumeric(e.Type) {
+			return o.anywhere(b, in, e.Text, sensitive)
+		}
 		b.refuse(e.Span, "search for a %s", e.Type)
 		return nil
 	case *starExpr:
@@ -195,8 +198,8 @@ func (o *searchOp) anywhere(b *binder, in *relation, term string, sensitive bool
 // inColumn looks for a term, with * at its ends for the rest of a word.
 func (o *searchOp) inColumn(b *binder, in *relation, i int, term string, sensitive bool) sqlgen.Expr {
 	v := b.columnValue(in, i)
-	if v.Type == schema.Unknown {
-		return nil
+	if v.Type == schema.Unknown || v.Type == schema.Real || v.Type == schema.Decimal {
+		return nil // no term stands for a number with a fraction
 	}
 	x := function.Convert(b.d, v.Arg, schema.String)
 	if x == nil {

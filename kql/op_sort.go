@@ -128,15 +128,15 @@ func (b *binder) bindSort(in *relation, keys []sortKey) []sqlgen.Order {
 		add(v, desc, nullsFirst)
 	}
 	if len(later) > 0 {
-		order := in.order
-		in.order = nil
 		b.wrap(in)
 		for _, l := range later {
 			orders[l.order].Expr = in.columns[l.column].expr
 		}
-		_ = order
 	}
 	in.columns = in.columns[:visible]
+	if in.stable {
+		orders = append(orders, in.order...)
+	}
 	return orders
 }
 

@@ -50,6 +50,7 @@ func (o *summarizeOp) print(p *printer) {
 
 func (o *summarizeOp) bind(b *binder, in *relation) *relation {
 	b.rowLocal = false
+	b.settleStable(in)
 	keys := b.groupKeys(in, o.By)
 	if len(o.Aggregates) == 1 {
 		if rel := b.argRows(in, o.Aggregates[0], keys); rel != nil {
@@ -100,11 +101,33 @@ func (b *binder) group(in *relation, keys, list []boundColumn) *relation {
 			s.GroupBy = append(s.GroupBy, k.expr)
 		}
 	}
-	if len(list) == len(keys) && len(keys) > 0 {
+	if in.stable && len(in.order) == 1 {
+		b.firstSeen(in, out, s)
+	} else if len(list) == len(keys) && len(keys) > 0 {
 		s.GroupBy, s.Distinct = nil, true
 	}
 	out.from, out.where = s, nil
 	return out
+}
+
+// settleStable numbers the rows of a stable order by one column.
+func (b *binder) settleStable(in *relation) {
+	if in.stable && len(in.order) > 1 {
+		b.settleOrder()
+	}
+}
+
+// firstSeen keeps groups in the order of their first rows.
+func (b *binder) firstSeen(in, out *relation, s *sqlgen.Select) {
+	key := in.order[0]
+	first := "min($1)"
+	if key.Desc {
+		first = "max($1)"
+	}
+	alias := b.fresh("first")
+	s.Items = append(s.Items, sqlgen.Item{Expr: sqlgen.Call{Template: first, Args: []sqlgen.Expr{key.Expr}}, Alias: alias})
+	key.Expr = sqlgen.Column(alias)
+	out.order, out.stable = []sqlgen.Order{key}, true
 }
 
 // argRows writes "arg_max(x, *) by k" as the choice of one row a group, which the store does without copying rows.

@@ -566,11 +566,20 @@ func (p *parser) parameters(allowed ...string) parameters {
 			break
 		}
 		p.advance()
-		q := parameter{Name: name, Value: p.postfix()}
+		q := parameter{Name: name, Value: p.parameterValue()}
 		q.Span = p.since(p.tokens[start].Start)
 		list = append(list, q)
 	}
 	return list
+}
+
+// parameterValue reads a setting's value. A word is only a word: what stands in parentheses after it is not its own.
+func (p *parser) parameterValue() Expr {
+	if t := p.token(); t.kind == tokenName && t.text != "true" && t.text != "false" && t.text != "dynamic" {
+		p.advance()
+		return nameExpr{t.Span, t.text, false}
+	}
+	return p.postfix()
 }
 
 // namedList reads expressions with optional names, separated by commas.

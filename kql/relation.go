@@ -38,6 +38,9 @@ type relation struct {
 	order []sqlgen.Order
 	// serialized: the order of the rows is meant, by sort or otherwise.
 	serialized bool
+	// stable: the order is that of rows written out in the query, and is kept where Kusto's answer shows it though
+	// it promises none: among groups, in lists, among equal rows of a sort. Stored rows have no such order.
+	stable bool
 	// ingestion is the source's column of the row's ingestion time, if the rows are still those of one table.
 	ingestion string
 	// open: columns are not all known (evaluate, externals of other schemas); any name is accepted.
@@ -184,7 +187,7 @@ func (b *binder) ordered(r *relation) *sqlgen.Select {
 func (b *binder) copyOf(r *relation) *relation {
 	s := b.selection(r)
 	r.from, r.where = s, nil
-	c := &relation{serialized: r.serialized, open: r.open, scalar: r.scalar, table: r.table}
+	c := &relation{serialized: r.serialized, stable: r.stable, open: r.open, scalar: r.scalar, table: r.table}
 	outer := &sqlgen.Select{From: s}
 	renamed := map[string]string{}
 	rename := func(alias string) string {

@@ -31,15 +31,12 @@ func (s *printSource) print(p *printer) {
 
 func (s *printSource) bindSource(b *binder) *relation {
 	b.rowLocal = false
-	r := &relation{serialized: true}
+	r := &relation{stable: true}
 	b.row = nil
 	list := b.columns(s.Columns, "print_", nil)
 	// An unnamed column is called by its place, whatever it is computed of.
 	for i := range list {
 		if !list[i].named && i < len(s.Columns) {
-			if n, ok := s.Columns[i].Value.(*callExpr); ok && len(list) == len(s.Columns) {
-				_ = n
-			}
 			list[i].name, list[i].fallback = "print_"+itoa(i), false
 		}
 	}
@@ -100,6 +97,8 @@ func (s *rangeSource) bindSource(b *binder) *relation {
 	c.expr = sqlgen.Column(alias)
 	source := func(template string, args ...sqlgen.Expr) {
 		r.from = &sqlgen.Function{Call: sqlgen.Call{Template: template, Args: args}, Columns: []string{alias}}
+		r.order = []sqlgen.Order{{Expr: sqlgen.Column(alias), Desc: isNegative(step), NullsFirst: true}}
+		r.stable = true
 	}
 	if from.Type == schema.Unknown || to.Type == schema.Unknown || step.Type == schema.Unknown {
 		source("range(0)")
@@ -114,6 +113,7 @@ func (s *rangeSource) bindSource(b *binder) *relation {
 		count := sqlgen.Call{Template: "CASE WHEN $3 = 0 THEN 0 ELSE CAST(greatest(0, least(1048576, floor(($2 - $1) / $3 + 1e-9) + 1)) AS BIGINT) END", Args: []sqlgen.Expr{x, y, z}}
 		r.from = &sqlgen.Function{Call: sqlgen.Call{Template: "range($1)", Args: []sqlgen.Expr{count}}, Columns: []string{index}}
 		c.expr = sqlgen.Call{Template: "($1 + $2 * $3)", Args: []sqlgen.Expr{x, sqlgen.Column(index), z}}
+		r.order, r.stable = []sqlgen.Order{{Expr: sqlgen.Column(index), NullsFirst: true}}, true
 	case (t == schema.Long || t == schema.Int) && isNumeric(step.Type),
 		t == schema.DateTime && to.Type == t && step.Type == schema.Timespan,
 		t == schema.Timespan && to.Type == t && step.Type == t:
@@ -137,6 +137,16 @@ func (s *rangeSource) bindSource(b *binder) *relation {
 		b.fail(CodeType, s.Span, "", "range does not go from a %s to a %s in steps of a %s", from.Type, to.Type, step.Type)
 	}
 	return r
+}
+
+func isNegative(v value) bool {
+	switch n := v.Value.(type) {
+	case int64:
+		return n < 0
+	case float64:
+		return n < 0
+	}
+	return false
 }
 
 // datatableSource is a table written out.
@@ -256,7 +266,7 @@ func (b *binder) cell(e Expr, t schema.Type) sqlgen.Expr {
 
 // literalRows makes a relation of rows that are written out.
 func (b *binder) literalRows(names []string, types []schema.Type, rows [][]sqlgen.Expr) *relation {
-	r := &relation{serialized: true}
+	r := &relation{stable: true}
 	values := &sqlgen.Values{}
 	for i, name := range names {
 		alias := b.fresh(name)
@@ -264,14 +274,21 @@ func (b *binder) literalRows(names []string, types []schema.Type, rows [][]sqlge
 		r.columns = append(r.columns, column{name: name, typ: types[i], expr: sqlgen.Column(alias), null: types[i] != schema.String})
 	}
 	values.Rows = rows
-	r.from = values
+	// The rows are numbered as they are written.
+	numbered := &sqlgen.Select{From: values}
+	for _, alias := range values.Columns {
+		numbered.Items = append(numbered.Items, sqlgen.Item{Expr: sqlgen.Column(alias), Alias: alias})
+	}
+	number := b.fresh("row")
+	numbered.Items = append(numbered.Items, sqlgen.Item{Expr: sqlgen.Call{Template: "row_number() OVER ()"}, Alias: number})
+	r.from, r.order = numbered, []sqlgen.Order{{Expr: sqlgen.Column(number), NullsFirst: true}}
 	if len(rows) == 0 {
 		row := make([]sqlgen.Expr, len(types))
 		for i, t := range types {
 			row[i] = function.Constant(t, nil)
 		}
 		values.Rows = [][]sqlgen.Expr{row}
-		r.where = []sqlgen.Expr{b.d.Op("false")}
+		numbered.Where = []sqlgen.Expr{b.d.Op("false")}
 	}
 	return r
 }

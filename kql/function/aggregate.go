@@ -218,11 +218,9 @@ func makeList(c *Call, nulls, distinct, conditional bool) sqlgen.Expr {
 	}
 	template := "string_agg($1, ','$o)"
 	var list sqlgen.Expr
-	if distinct && x.Type != schema.Dynamic {
-		list = call("list(DISTINCT $1)", value)
-	} else {
+	{
 		list = ordered(c, template, value)
-		if !distinct && x.Type != schema.Dynamic {
+		if x.Type != schema.Dynamic {
 			list = ordered(c, "list($1$o)", value)
 		}
 	}
@@ -235,6 +233,10 @@ func makeList(c *Call, nulls, distinct, conditional bool) sqlgen.Expr {
 		list = c.Op("filter", list, where[0])
 	}
 	n := sqlgen.Param{Value: size, Kind: sqlgen.Long}
+	if distinct && x.Type != schema.Dynamic {
+		// In the order of first appearance, which a distinct list of the store's does not keep.
+		return call("kql_array_slice(kql_set(concat('[', array_to_string($1, ','), ']')), 0, $2)", list, sqlgen.Param{Value: size - 1, Kind: sqlgen.Long})
+	}
 	if x.Type != schema.Dynamic {
 		return call("concat('[', array_to_string(list_slice($1, 1, $2), ','), ']')", list, n)
 	}

@@ -97,12 +97,11 @@ func whole(c *Call, template string) sqlgen.Expr {
 	return c.Refuse(c.Name + "() of a " + c.Args[0].Type.String())
 }
 
-// finite writes isnan and its kin, which are false for null.
+// finite writes isnan and its kin.
 func finite(template string) func(*Call) sqlgen.Expr {
 	return func(c *Call) sqlgen.Expr {
-		c.Null = false
-		e := call(template, c.As(0, schema.Real))
-		return call("coalesce($1, FALSE)", e)
+		c.Null = c.Args[0].Null
+		return call(template, c.As(0, schema.Real))
 	}
 }
 
@@ -116,6 +115,16 @@ func bin(c *Call) sqlgen.Expr {
 		return call("kql_bin_real($1, $2)", c.As(0, schema.Real), c.As(1, schema.Real))
 	case schema.Decimal:
 		return c.Refuse(c.Name + "() of a decimal")
+	}
+	if c.Args[0].Type == schema.DateTime { // counted from the year 1
+		c.Null = true
+		if known && size > 0 {
+			if _, plain := c.Args[0].Expr.(sqlgen.Column); plain {
+				c.Null = c.Args[0].Null
+				return call("($1 - (($1 + 621355968000000000) % $2))", c.Args[0].Expr, c.Args[1].Expr)
+			}
+		}
+		return call("kql_bin_at($1, $2, -621355968000000000)", c.Args[0].Expr, c.Args[1].Expr)
 	}
 	if known && size > 0 {
 		if _, plain := c.Args[0].Expr.(sqlgen.Column); plain {

@@ -393,7 +393,10 @@ func dates() []Function {
 			}
 			return long(next - 1)
 		}),
-		of("dayofweek", "l:l", func(a []Value) Value { return long(startOfDay(a[0].I) - startOfWeek(a[0].I)) }),
+		of("dayofweek", "l:l", func(a []Value) Value {
+			week := startOfWeek(a[0].I)
+			return orNull(long, startOfDay(a[0].I)-week, week+7*ticksDay-1 <= MaxDatetime) // as in Kusto, the last week must end
+		}),
 		of("datetime_part", "tl:l", func(a []Value) Value { v, ok := datetimePart(a[0].S, a[1].I); return orNull(long, v, ok) }),
 		of("datetime_add", "tll:l", func(a []Value) Value {
 			v, ok := datetimeAdd(a[0].S, a[1].I, a[2].I)
