@@ -420,7 +420,7 @@ func (b *binder) calculate(e *binaryExpr, t schema.Type, l, r value) value {
 		}
 		s := span.Expr
 		if e.Op == "-" {
-			s = call("try(-$1)", s)
+			s = b.d.Op("span_neg", s)
 		}
 		return computed(t, call("kql_time_add($1, $2)", time.Expr, s), true)
 	}
@@ -429,15 +429,12 @@ func (b *binder) calculate(e *binaryExpr, t schema.Type, l, r value) value {
 
 // spanArithmetic computes timespans; what does not fit 64 bits is null.
 func (b *binder) spanArithmetic(e *binaryExpr, l, r value) value {
-	call := func(template string, args ...sqlgen.Expr) sqlgen.Expr {
-		return sqlgen.Call{Template: template, Args: args}
-	}
 	t := schema.Timespan
 	switch e.Op {
 	case "+":
-		return computed(t, call("try($1 + $2)", l.Expr, r.Expr), true)
+		return computed(t, b.d.Op("span_add", l.Expr, r.Expr), true)
 	case "-":
-		return computed(t, call("try($1 - $2)", l.Expr, r.Expr), true)
+		return computed(t, b.d.Op("span_sub", l.Expr, r.Expr), true)
 	case "%":
 		return computed(t, b.d.Op("int_mod", l.Expr, r.Expr), true)
 	case "*":
@@ -445,7 +442,7 @@ func (b *binder) spanArithmetic(e *binaryExpr, l, r value) value {
 			l, r = r, l
 		}
 		if isInteger(r.Type) {
-			return computed(t, call("try($1 * $2)", l.Expr, b.d.Op("as_long", r.Expr)), true)
+			return computed(t, b.d.Op("span_mul", l.Expr, b.d.Op("as_long", r.Expr)), true)
 		}
 		return computed(t, b.d.Op("trunc_long", b.d.Op("mul", b.d.Op("as_real", l.Expr), b.as(r, schema.Real, e.Span))), true)
 	}

@@ -286,7 +286,7 @@ func (b *binder) unary(e *unaryExpr) value {
 	case schema.Real:
 		return computed(x.Type, b.d.Op("neg", x.Expr), x.Null)
 	case schema.Timespan:
-		return computed(x.Type, sqlgen.Call{Template: "try(-$1)", Args: []sqlgen.Expr{x.Expr}}, true)
+		return computed(x.Type, b.d.Op("span_neg", x.Expr), true)
 	case schema.Decimal:
 		return computed(x.Type, sqlgen.Call{Template: "kql_dec_neg($1)", Args: []sqlgen.Expr{x.Expr}}, x.Null)
 	case schema.Dynamic:

@@ -203,7 +203,7 @@ func codingFunctions() []*Function {
 const extractJSONSignatures = "path:string!, text:string -> string; path:string!, text:string, type:type -> type"
 
 func extractJSON(c *Call) sqlgen.Expr {
-	e := call("coalesce(try(json_extract_string($1, $2)), '')", c.Args[1].Expr, c.Args[0].Expr)
+	e := call("coalesce(json_extract_string(CASE WHEN json_valid($1) THEN $1 END, $2), '')", c.Args[1].Expr, c.Args[0].Expr)
 	c.Null = false
 	if c.Result == schema.String {
 		return e

@@ -33,7 +33,7 @@ func mathFunctions() []*Function {
 			if c.Result == schema.Real {
 				return call("abs($1)", c.As(0, schema.Real))
 			}
-			return call("try(abs($1))", c.As(0, c.Result))
+			return c.Dialect.Op("int_abs", c.As(0, c.Result))
 		}},
 		{Name: "ceiling", Signatures: "number:number -> param0", Naming: FirstName, Doc: "The smallest whole number not below a number.", Example: "ceiling(1.2)", SQL: func(c *Call) sqlgen.Expr {
 			return whole(c, "kql_ceiling($1)")

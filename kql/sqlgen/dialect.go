@@ -57,7 +57,12 @@ var DuckDB = &Dialect{
 		"neg_wrap": wrap64("-CAST($1 AS HUGEINT)"),
 		"int_wrap": "CAST((((CAST($1 AS HUGEINT) + 2147483648) & 4294967295) - 2147483648) AS INTEGER)",
 		"add":      "($1 + $2)", "sub": "($1 - $2)", "mul": "($1 * $2)", "neg": "(-$1)", "div": "($1 / $2)",
-		"int_div": "try($1 // $2)",
+		// Never TRY: DuckDB 1.5.0 computes it for the wrong rows wherever only some of a chunk's rows are asked
+		// for, as behind another condition or within CASE. TRY_CAST and CASE are sound.
+		"int_div":  "CASE WHEN $2 = -1 THEN TRY_CAST(-CAST($1 AS HUGEINT) AS BIGINT) ELSE $1 // $2 END",
+		"span_add": "TRY_CAST(CAST($1 AS HUGEINT) + $2 AS BIGINT)", "span_sub": "TRY_CAST(CAST($1 AS HUGEINT) - $2 AS BIGINT)",
+		"span_mul": "TRY_CAST(CAST($1 AS HUGEINT) * $2 AS BIGINT)", "span_neg": "TRY_CAST(-CAST($1 AS HUGEINT) AS BIGINT)",
+		"int_abs": "TRY_CAST(abs(CAST($1 AS HUGEINT)) AS BIGINT)",
 		"int_mod": "kql_mod($1, $2)",
 		// The remainder by a positive constant, never negative.
 		"int_mod_const": "((($1 % $2) + $2) % $2)",
@@ -73,9 +78,9 @@ var DuckDB = &Dialect{
 		"ends_with": "suffix($1, $2)", "regex": "regexp_matches($1, $2)", "length": "length($1)", "concat": "concat($*)",
 		"quote": "to_json($1)::VARCHAR",
 
-		"json_text": "try(json_extract_string($1, $2))", "json_get": "nullif(try(CAST(json_extract($1, $2) AS VARCHAR)), 'null')",
-		"json_root_text": "try(json_extract_string($1, '$'))",
-		"json_elements":  "CAST(try(json_extract($1, '$[*]')) AS VARCHAR[])",
+		"json_text": "json_extract_string(CASE WHEN json_valid($1) THEN $1 END, $2)", "json_get": "nullif(CAST(json_extract(CASE WHEN json_valid($1) THEN $1 END, $2) AS VARCHAR), 'null')",
+		"json_root_text": "json_extract_string(CASE WHEN json_valid($1) THEN $1 END, '$')",
+		"json_elements":  "CAST(json_extract(CASE WHEN json_valid($1) THEN $1 END, '$[*]') AS VARCHAR[])",
 
 		"count": "count(*)", "count_where": "count(*) FILTER (WHERE $1)", "count_distinct": "count(DISTINCT $1)",
 		"sum": "sum($1)", "avg": "avg($1)", "min": "min($1)", "max": "max($1)", "filter": "$1 FILTER (WHERE $2)",
