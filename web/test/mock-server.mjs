@@ -10,7 +10,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { plant, schema } from './plant.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
-const dist = join(here, '..', 'dist');
+const dist = process.env.OTUS_DIST ?? join(here, '..', 'dist'); // another build can be tested while dist is in use
 const pages = JSON.parse(readFileSync(join(here, '..', 'pages.json'), 'utf8')).map((p) => p.path);
 // Read from the Go side, so that what is tested is what is served.
 const policy = /const Policy = "([^"]+)"/.exec(readFileSync(join(here, '..', 'web.go'), 'utf8'))[1];

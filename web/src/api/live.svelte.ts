@@ -17,8 +17,8 @@ const listeners = new Set<Listener>();
 const retryMilliseconds = 3000;
 
 class Live {
-  /** connected is what the page may claim: "Live" or not. */
-  connected = $state(false);
+  /** What the page may claim of its data. */
+  state = $state<'connecting' | 'live' | 'broken'>('connecting');
   #source: EventSource | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #dropped = false;
@@ -28,13 +28,13 @@ class Live {
     const source = new EventSource('/otus/v1/events');
     this.#source = source;
     source.onopen = () => {
-      this.connected = true;
+      this.state = 'live';
       // What happened while the line was down is unknown: everything may have changed.
       if (this.#dropped) for (const kind of kinds) emit({ kind, id: '', change: 'updated' });
       this.#dropped = false;
     };
     source.onerror = () => {
-      this.connected = false;
+      this.state = 'broken';
       this.#dropped = true;
       if (source.readyState === EventSource.CLOSED) {
         this.#source = null;
@@ -49,7 +49,7 @@ class Live {
     clearTimeout(this.#timer);
     this.#source?.close();
     this.#source = null;
-    this.connected = false;
+    this.state = 'connecting';
   }
 }
 

@@ -44,7 +44,9 @@ export interface ResourceOptions<T> {
   arrived?: (data: T) => void;
 }
 
-const pauseMilliseconds = 400;
+/** From an event to the refresh it causes: short after quiet, longer while events keep coming. */
+const pauseMilliseconds = 300;
+const busyPauseMilliseconds = 2000;
 const retryMilliseconds = 4000;
 
 /** Loads and keeps data for the key; a null key loads nothing. Call it while a component is being made. */
@@ -103,13 +105,18 @@ export function resource<T>(key: () => string | null, load: (signal: AbortSignal
 
   $effect(() => {
     let timer: ReturnType<typeof setTimeout> | undefined;
+    let last = -Infinity;
     const stop = options.on
       ? listen(options.on, (e) => {
           if (options.when && data !== null && e.id !== '' && !options.when(e.id, data)) return;
-          timer ??= setTimeout(() => {
-            timer = undefined;
-            void run('event');
-          }, pauseMilliseconds);
+          timer ??= setTimeout(
+            () => {
+              timer = undefined;
+              last = performance.now();
+              void run('event');
+            },
+            performance.now() - last < busyPauseMilliseconds ? busyPauseMilliseconds : pauseMilliseconds,
+          );
         })
       : undefined;
     return () => {

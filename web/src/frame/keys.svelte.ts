@@ -9,6 +9,8 @@ export interface Binding {
   run: (e: KeyboardEvent) => void;
   /** Works in a text field too. */
   always?: boolean;
+  /** Another key for the same thing, not listed under "?". */
+  alias?: boolean;
 }
 
 export interface Group {
