@@ -346,6 +346,8 @@ func (b *binder) scan(t *schema.Table) *relation {
 		inner.Items = append(inner.Items, sqlgen.Item{Expr: sqlgen.Column(name), Alias: a})
 		return a
 	}
+	inner.Items = make([]sqlgen.Item, 0, len(t.Columns)+1)
+	r.columns = make([]column, 0, len(t.Columns))
 	for _, c := range t.Columns {
 		col := column{name: c.Name, typ: c.Type, expr: sqlgen.Column(alias(c.Name)), null: c.Type != schema.String}
 		r.columns = append(r.columns, col)
@@ -413,6 +415,9 @@ func (b *binder) tableCall(e *callExpr) (*relation, bool) {
 	}
 	return nil, false
 }
+
+// tabularFunctions are the functions of the language that give tables.
+var tabularFunctions = wordSet("materialize table _GetWatchlist _GetWatchlistAlias externaldata external_table materialized_view entity_group stored_query_result cluster database workspace app graph")
 
 // returnsTable tells whether the body of a function is a table, without binding it: from its form.
 func (b *binder) returnsTable(v *variable) bool {
@@ -510,14 +515,44 @@ func (b *binder) tablePath(e *pathExpr) (*relation, bool) {
 	return &relation{open: true, from: sqlgen.Table("none")}, true
 }
 
-// watchlist reads a watchlist, whose columns depend on the list; it is refused until watchlists are stored.
+// watchlistColumns are those of every watchlist; its own are members of the item.
+var watchlistColumns = []schema.Column{{Name: "SearchKey", Type: schema.String}, {Name: "_DTItemId", Type: schema.String}, {Name: "LastUpdatedTimeUTC", Type: schema.DateTime}, {Name: "WatchlistItem", Type: schema.Dynamic}}
+
+// watchlist reads the items of a watchlist as they are now: the table Watchlist holds every change of an item.
 func (b *binder) watchlist(e *callExpr) *relation {
-	b.refuse(e.Span, "%s()", e.Name.Name)
-	r := &relation{from: sqlgen.Table("Watchlist"), open: false}
-	for _, c := range []schema.Column{{Name: "SearchKey", Type: schema.String}, {Name: "_DTItemId", Type: schema.String}, {Name: "LastUpdatedTimeUTC", Type: schema.DateTime}, {Name: "WatchlistItem", Type: schema.Dynamic}} {
-		r.columns = append(r.columns, column{name: c.Name, typ: c.Type, expr: sqlgen.Column(b.fresh(c.Name)), null: c.Type != schema.String})
+	r := &relation{open: true, from: sqlgen.Table("Watchlist")}
+	t := b.o.Catalog.Table("Watchlist")
+	var alias value
+	if len(e.Args) == 1 {
+		alias = b.scalar(e.Args[0].Value)
 	}
-	r.open = true
+	if t == nil || alias.Type != schema.String {
+		b.refuse(e.Span, "%s() without a table Watchlist", e.Name.Name)
+		for _, c := range watchlistColumns {
+			r.columns = append(r.columns, column{name: c.Name, typ: c.Type, expr: function.Nothing, null: c.Type != schema.String})
+		}
+		return r
+	}
+	for _, name := range []string{"WatchlistAlias", "SearchKey", "_DTItemId", "_DTItemStatus", "LastUpdatedTimeUTC", "WatchlistItem", "TimeGenerated"} {
+		if _, ok := t.Column(name); !ok {
+			b.refuse(e.Span, "%s(), as the table Watchlist has no column %s,", e.Name.Name, name)
+			return r
+		}
+	}
+	b.rowLocal = false
+	b.tables[t.Name] = true
+	s := &sqlgen.Select{From: sqlgen.Table(t.Name), Where: []sqlgen.Expr{b.d.Op("eq", sqlgen.Column("WatchlistAlias"), alias.Expr)}}
+	for _, c := range watchlistColumns {
+		a := b.fresh(c.Name)
+		s.Items = append(s.Items, sqlgen.Item{Expr: sqlgen.Column(c.Name), Alias: a})
+		r.columns = append(r.columns, column{name: c.Name, typ: c.Type, expr: sqlgen.Column(a), null: c.Type != schema.String})
+		r.items = a // WatchlistItem is the last
+	}
+	status := b.fresh("_DTItemStatus")
+	s.Items = append(s.Items, sqlgen.Item{Expr: sqlgen.Column("_DTItemStatus"), Alias: status})
+	s.Qualify = sqlgen.Call{Template: "row_number() OVER (PARTITION BY $1 ORDER BY $2 DESC) = 1", Args: []sqlgen.Expr{sqlgen.Column("_DTItemId"), sqlgen.Column("TimeGenerated")}}
+	r.from = s
+	r.where = []sqlgen.Expr{b.d.Op("ne", sqlgen.Column(status), text("Delete"))}
 	return r
 }
 

@@ -387,6 +387,9 @@ func (b *binder) calculate(e *binaryExpr, t schema.Type, l, r value) value {
 			}
 			return computed(t, b.d.Op(op, x, y), null)
 		case "/":
+			if n, ok := r.Value.(int64); ok && r.Known && n != -1 {
+				return computed(t, b.d.Op("int_div_const", x, y), true)
+			}
 			return computed(t, b.d.Op("int_div", x, y), true)
 		}
 		if n, ok := r.Value.(int64); ok && r.Known && n > 0 && n < 1<<31 {
@@ -447,6 +450,9 @@ func (b *binder) spanArithmetic(e *binaryExpr, l, r value) value {
 		return computed(t, b.d.Op("trunc_long", b.d.Op("mul", b.d.Op("as_real", l.Expr), b.as(r, schema.Real, e.Span))), true)
 	}
 	if isInteger(r.Type) {
+		if n, ok := r.Value.(int64); ok && r.Known && n != -1 {
+			return computed(t, b.d.Op("int_div_const", l.Expr, b.d.Op("as_long", r.Expr)), true)
+		}
 		return computed(t, b.d.Op("int_div", l.Expr, b.d.Op("as_long", r.Expr)), true)
 	}
 	return computed(t, b.d.Op("trunc_long", b.d.Op("div", b.d.Op("as_real", l.Expr), b.as(r, schema.Real, e.Span))), true)

@@ -137,7 +137,7 @@ func (b *binder) finishCall(c *function.Call, sql sqlgen.Expr, name string, valu
 			case values[0].Type == schema.String && !values[0].Known:
 				v.Raw = values[0].Expr
 			case values[0].Type == schema.Dynamic:
-				v.Base, v.Path, v.Raw = values[0].Base, values[0].Path, values[0].Raw
+				v.Base, v.Path, v.Raw, v.Unchecked = values[0].Base, values[0].Path, values[0].Raw, values[0].Unchecked
 			}
 		}
 	}

@@ -115,9 +115,7 @@ func (b *binder) name(e nameExpr) value {
 		return unknown()
 	}
 	if b.row != nil && b.row.open {
-		v := unknown()
-		v.Name = e.Name
-		return v
+		return b.openColumn(e.Name)
 	}
 	candidates := b.scope.all(func(v *variable) bool { return v.value != nil })
 	what := "column or variable"
@@ -132,6 +130,18 @@ func (b *binder) name(e nameExpr) value {
 	v := unknown()
 	v.Name = e.Name
 	return v
+}
+
+// openColumn refers to a column that only the data can tell of. A column of a watchlist is a member of its item.
+func (b *binder) openColumn(name string) value {
+	c := column{name: name, expr: function.Nothing, null: true}
+	if b.row.items != "" {
+		item := computed(schema.Dynamic, sqlgen.Column(b.row.items), true)
+		c.typ, c.null = schema.String, false
+		c.expr = function.Convert(b.d, b.member(item, name).Arg, schema.String)
+	}
+	b.row.columns = append(b.row.columns, c)
+	return named(b.columnValue(b.row, len(b.row.columns)-1), name)
 }
 
 // columnValue refers to a column of a relation; a computed one is first closed into a subquery.
@@ -201,16 +211,20 @@ func (b *binder) member(x value, key string) value {
 
 // read extends the path into JSON text, so that a chain of members costs one call.
 func (b *binder) read(x value, step string) value {
-	base, path := x.Expr, "$"
+	base, path, op := x.Expr, "$", "json_get"
+	unchecked := false
 	switch {
 	case x.Base != nil:
-		base, path = x.Base, x.Path
+		base, path, unchecked = x.Base, x.Path, x.Unchecked
 	case x.Raw != nil:
-		base = x.Raw
+		base, unchecked = x.Raw, true
+	}
+	if unchecked {
+		op = "json_get_checked"
 	}
 	path += step
-	v := computed(schema.Dynamic, b.d.Op("json_get", base, text(path)), true)
-	v.Base, v.Path = base, path
+	v := computed(schema.Dynamic, b.d.Op(op, base, text(path)), true)
+	v.Base, v.Path, v.Unchecked = base, path, unchecked
 	return v
 }
 

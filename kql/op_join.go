@@ -1,7 +1,6 @@
 package kql
 
 import (
-	"github.com/otus-project/otus/kql/function"
 	"github.com/otus-project/otus/kql/schema"
 	"github.com/otus-project/otus/kql/sqlgen"
 )
@@ -340,6 +339,9 @@ func (o *unionOp) bind(b *binder, in *relation) *relation {
 			if n, ok := t.Expr.(nameExpr); ok && fuzzy && b.scope.find(n.Name) == nil && b.o.Catalog.Table(n.Name) == nil {
 				continue // a table that is not there is left out
 			}
+			if c, ok := t.Expr.(*callExpr); ok && fuzzy && b.scope.find(c.Name.Name) == nil && !tabularFunctions[c.Name.Name] {
+				continue
+			}
 			if n, ok := t.Expr.(nameExpr); ok {
 				row := b.row
 				b.row = nil
@@ -386,102 +388,84 @@ func (b *binder) matchingTables(q pattern) []*relation {
 
 // unionColumn is a column of a union's result.
 type unionColumn struct {
-	name string
-	typ  schema.Type
-	from []int // for each part, the index of its column, or -1
-	null bool
+	name  string
+	typ   schema.Type
+	parts int // how many parts have it
+	null  bool
+	alias string
 }
 
 // unionColumns lines the parts' columns up by name and type. A name that stands for several types becomes a column
-// for each, name_type.
-func unionColumns(parts []*relation, inner bool) []*unionColumn {
+// for each, name_type. The second result gives, for every part, the result column of each of its columns.
+func unionColumns(parts []*relation) ([]*unionColumn, [][]*unionColumn) {
 	type key struct {
 		name string
 		typ  schema.Type
 	}
 	var order []*unionColumn
 	byKey := map[key]*unionColumn{}
-	types := map[string]map[schema.Type]bool{}
+	byName := map[string][]*unionColumn{}
+	lined := make([][]*unionColumn, len(parts))
 	for p, part := range parts {
+		lined[p] = make([]*unionColumn, len(part.columns))
 		for i, c := range part.columns {
 			k := key{c.name, c.typ}
 			u := byKey[k]
 			if u == nil {
-				u = &unionColumn{name: c.name, typ: c.typ, from: make([]int, len(parts))}
-				for j := range u.from {
-					u.from[j] = -1
-				}
+				u = &unionColumn{name: c.name, typ: c.typ}
 				byKey[k] = u
-				order = append(order, u)
-				if types[c.name] == nil {
-					types[c.name] = map[schema.Type]bool{}
+				if byName[c.name] == nil {
+					order = append(order, u)
 				}
-				types[c.name][c.typ] = true
+				byName[c.name] = append(byName[c.name], u)
 			}
-			u.from[p] = i
+			lined[p][i] = u
+			u.parts++
 			u.null = u.null || c.null
 		}
 	}
-	var out []*unionColumn
 	taken := map[string]bool{}
 	for _, u := range order {
-		if len(types[u.name]) == 1 {
+		if len(byName[u.name]) == 1 {
 			taken[u.name] = true
 		}
 	}
 	// The columns of one name stand together, where the first of them was.
-	placed := map[string]bool{}
+	var out []*unionColumn
 	for _, u := range order {
-		if placed[u.name] {
-			continue
-		}
-		placed[u.name] = true
-		for _, v := range order {
-			if v.name == u.name {
-				out = append(out, v)
+		same := byName[u.name]
+		out = append(out, same...)
+		if len(same) > 1 {
+			name := u.name
+			for _, v := range same {
+				v.name = uniqueName(name+"_"+v.typ.String(), func(s string) bool { return taken[s] })
+				taken[v.name] = true
 			}
 		}
 	}
-	for _, u := range out {
-		if n := u.name; len(types[n]) > 1 {
-			u.name = uniqueName(n+"_"+u.typ.String(), func(s string) bool { return taken[s] })
-			taken[u.name] = true
-		}
-		for _, i := range u.from {
-			u.null = u.null || i < 0
-		}
-	}
-	if !inner {
-		return out
-	}
-	var common []*unionColumn
-	for _, u := range out {
-		everywhere := true
-		for _, i := range u.from {
-			everywhere = everywhere && i >= 0
-		}
-		if everywhere {
-			common = append(common, u)
-		}
-	}
-	return common
+	return out, lined
 }
 
+// union puts the parts' rows together. Each part names only the columns that it has.
 func (b *binder) union(parts []*relation, label string, inner bool) *relation {
-	columns := unionColumns(parts, inner)
+	columns, lined := unionColumns(parts)
 	out := &relation{}
 	source := sqlgen.Union{}
-	aliases := make([]string, len(columns))
-	for i, u := range columns {
-		aliases[i] = b.fresh(u.name)
-	}
 	labelAlias := ""
 	if label != "" {
 		labelAlias = b.fresh(label)
 		out.columns = append(out.columns, column{name: label, typ: schema.String, expr: sqlgen.Column(labelAlias)})
 	}
-	for i, u := range columns {
-		out.columns = append(out.columns, column{name: u.name, typ: u.typ, expr: sqlgen.Column(aliases[i]), null: u.null && u.typ != schema.String})
+	for _, u := range columns {
+		if inner && u.parts < len(parts) {
+			continue
+		}
+		u.alias = b.fresh(u.name)
+		c := column{name: u.name, typ: u.typ, expr: sqlgen.Column(u.alias), null: u.typ != schema.String && (u.null || u.parts < len(parts))}
+		if u.typ == schema.String && u.parts < len(parts) {
+			c.expr = sqlgen.Call{Template: "coalesce($1, '')", Args: []sqlgen.Expr{c.expr}}
+		}
+		out.columns = append(out.columns, c)
 	}
 	for p, part := range parts {
 		out.open = out.open || part.open
@@ -493,12 +477,10 @@ func (b *binder) union(parts []*relation, label string, inner bool) *relation {
 			}
 			s.Items = append(s.Items, sqlgen.Item{Expr: text(name), Alias: labelAlias})
 		}
-		for i, u := range columns {
-			e := function.Constant(u.typ, nil)
-			if u.from[p] >= 0 {
-				e = b.columnValue(part, u.from[p]).Expr
+		for i, u := range lined[p] {
+			if u.alias != "" {
+				s.Items = append(s.Items, sqlgen.Item{Expr: b.columnValue(part, i).Expr, Alias: u.alias})
 			}
-			s.Items = append(s.Items, sqlgen.Item{Expr: e, Alias: aliases[i]})
 		}
 		if len(s.Items) == 0 {
 			s.Items = append(s.Items, sqlgen.Item{Expr: sqlgen.Call{Template: "1"}, Alias: "row"})

@@ -39,7 +39,7 @@ func makeSeriesDecl() *declaration {
 				}
 			}
 			p.expectWord("on")
-			o.On = p.named()
+			o.On = p.seriesAxis()
 			if p.isWord("in") { // in range(from, to, step)
 				p.advance()
 				if c, ok := p.postfix().(*callExpr); ok && len(c.Args) == 3 {
@@ -63,6 +63,19 @@ func makeSeriesDecl() *declaration {
 			o.Span = p.since(at.Start)
 			return o
 		}}
+}
+
+// seriesAxis reads the axis, after which "in range(...)" may follow.
+func (p *parser) seriesAxis() namedExpr {
+	start := p.token().Start
+	n := namedExpr{}
+	if next := p.ahead(1); p.kind() == tokenName && next.kind == tokenOperator && next.text == "=" {
+		n.Names = []nameExpr{p.newName("a name")}
+		p.advance()
+	}
+	n.Value = p.additive()
+	n.Span = p.since(start)
+	return n
 }
 
 func (o *makeSeriesOp) span() Span { return o.Span }

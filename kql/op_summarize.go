@@ -209,15 +209,20 @@ func argOrder(c column, greatest bool) []sqlgen.Order {
 	return append(keys, sqlgen.Order{Expr: c.expr, Desc: greatest})
 }
 
-// argColumns gives the columns of arg_max: the value and those returned with it.
-func (b *binder) argColumns(in *relation, e *callExpr, keys []boundColumn) []boundColumn {
-	isKey := map[string]bool{}
+// keyAliases gives the source's columns that rows are grouped by as they are.
+func keyAliases(keys []boundColumn) map[string]bool {
+	set := map[string]bool{}
 	for _, k := range keys {
 		if alias, ok := k.plain(); ok {
-			isKey[alias] = true
+			set[alias] = true
 		}
-		isKey["="+k.name] = true
 	}
+	return set
+}
+
+// argColumns gives the columns of arg_max: the value and those returned with it.
+func (b *binder) argColumns(in *relation, e *callExpr, keys []boundColumn) []boundColumn {
+	isKey := keyAliases(keys)
 	var out []boundColumn
 	for i, a := range e.Args {
 		if _, star := a.Value.(*starExpr); star {
@@ -226,11 +231,11 @@ func (b *binder) argColumns(in *relation, e *callExpr, keys []boundColumn) []bou
 				continue
 			}
 			for j := range in.columns {
+				v := b.columnValue(in, j)
 				c := in.columns[j]
-				if isKey["="+c.name] || len(out) > 0 && c.name == out[0].name {
+				if alias, ok := c.plain(); ok && isKey[alias] || len(out) > 0 && c.name == out[0].name {
 					continue
 				}
-				v := b.columnValue(in, j)
 				bc := boundColumn{column: v.column(), at: a.Value.span()}
 				bc.name = c.name
 				out = append(out, bc)
@@ -326,13 +331,11 @@ func (b *binder) takeAny(e *callExpr, f *function.Function) value {
 	}
 	for _, a := range e.Args {
 		if _, ok := a.Value.(*starExpr); ok {
-			isKey := map[string]bool{}
-			for _, k := range b.keysInScope {
-				isKey[k.name] = true
-			}
+			isKey := keyAliases(b.keysInScope)
 			for i := range b.row.columns {
-				if name := b.row.columns[i].name; !isKey[name] {
-					add(b.columnValue(b.row, i), name)
+				x := b.columnValue(b.row, i)
+				if alias, ok := b.row.columns[i].plain(); !ok || !isKey[alias] {
+					add(x, b.row.columns[i].name)
 				}
 			}
 			for i := range v.tuple {

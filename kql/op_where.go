@@ -8,14 +8,14 @@ import (
 // whereOp keeps the rows that a condition holds for.
 type whereOp struct {
 	Span
-	Condition Expr
+	Condition namedExpr
 }
 
 func whereDecl() *declaration {
 	return &declaration{name: "where", aliases: []string{"filter"}, form: "where condition", supported: true,
 		doc: "Keeps the rows that a condition holds for.", example: "range x from 1 to 5 step 1 | where x > 3",
 		parse: func(p *parser, _ string, at Span) operator {
-			c := p.expr()
+			c := p.named()
 			return &whereOp{p.since(at.Start), c}
 		}}
 }
@@ -24,11 +24,14 @@ func (o *whereOp) span() Span { return o.Span }
 
 func (o *whereOp) print(p *printer) {
 	p.word("where")
-	o.Condition.print(p)
+	p.named(o.Condition)
 }
 
 func (o *whereOp) bind(b *binder, in *relation) *relation {
-	v := b.condition(o.Condition, true)
+	if len(o.Condition.Names) > 0 {
+		b.refused.add(CodeUnsupported, o.Condition.Span, "compare with == instead of =", "a name in where is not supported")
+	}
+	v := b.condition(o.Condition.Value, true)
 	if v.Type == schema.Unknown {
 		return in
 	}

@@ -286,9 +286,9 @@ func (p *parser) primary() Expr {
 			return p.dynamic()
 		case t.text == "typeof" && p.ahead(1).text == "(":
 			return p.typeof()
-		case t.text == "true" || t.text == "false":
+		case t.text == "true" || t.text == "false" || t.text == "True" || t.text == "False" || t.text == "TRUE" || t.text == "FALSE":
 			p.advance()
-			return &literalExpr{t.Span, schema.Bool, t.text == "true", t.text}
+			return &literalExpr{t.Span, schema.Bool, strings.EqualFold(t.text, "true"), t.text}
 		}
 		p.advance()
 		name := nameExpr{t.Span, t.text, false}
@@ -366,6 +366,9 @@ func (p *parser) literal(t token) Expr {
 		return e
 	}
 	value, ok := parseTyped(e.Type, t.value)
+	if !ok && strings.ContainsAny(t.value, `"'`) && t.value != "" {
+		return e // a text in quotes that is none gives null
+	}
 	if !ok {
 		return bad("a " + e.Type.String())
 	}
@@ -407,7 +410,7 @@ func parseTyped(t schema.Type, text string) (any, bool) {
 		return native.ParseBool(text)
 	case schema.Int:
 		v, ok := native.ParseLong(text)
-		return v, ok && v == int64(int32(v))
+		return int64(int32(v)), ok && (v == int64(int32(v)) || v == int64(uint32(v)))
 	case schema.Long:
 		return native.ParseLong(text)
 	case schema.Real:

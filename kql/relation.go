@@ -45,6 +45,8 @@ type relation struct {
 	ingestion string
 	// open: columns are not all known (evaluate, externals of other schemas); any name is accepted.
 	open bool
+	// items is the source's column of property bags whose members are columns too, of an open relation.
+	items string
 	// scalar: the relation is the value of an expression, not a table.
 	scalar bool
 	// carried are columns of the source that only the SQL sees, alive until the operator at work ends.
@@ -131,6 +133,7 @@ func (b *binder) selection(r *relation) *sqlgen.Select {
 		}
 	}
 	carry(r.ingestion)
+	carry(r.items)
 	for _, alias := range r.carried {
 		carry(alias)
 	}
@@ -158,7 +161,7 @@ func (b *binder) finish(r *relation) *sqlgen.Select {
 			return s
 		}
 	}
-	r.order, r.ingestion = nil, ""
+	r.order, r.ingestion, r.items = nil, "", ""
 	for i := range r.columns {
 		r.columns[i].raw = ""
 	}
@@ -212,6 +215,9 @@ func (b *binder) copyOf(r *relation) *relation {
 	}
 	if r.ingestion != "" {
 		c.ingestion = rename(r.ingestion)
+	}
+	if r.items != "" {
+		c.items = rename(r.items)
 	}
 	c.from = outer
 	return c

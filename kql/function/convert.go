@@ -171,7 +171,11 @@ func toText(d *sqlgen.Dialect, a Arg) sqlgen.Expr {
 		e = call("kql_timespan_text($1)", a.Expr)
 	case schema.Dynamic:
 		if a.Base != nil {
-			return call("coalesce($1, '')", d.Op("json_text", a.Base, sqlgen.Param{Value: a.Path, Kind: sqlgen.Text}))
+			op := "json_text"
+			if a.Unchecked {
+				op = "json_text_checked"
+			}
+			return call("coalesce($1, '')", d.Op(op, a.Base, sqlgen.Param{Value: a.Path, Kind: sqlgen.Text}))
 		}
 		return call("coalesce($1, '')", d.Op("json_root_text", a.Expr))
 	case schema.Int, schema.Long:

@@ -200,8 +200,9 @@ type Arg struct {
 	Absent  bool
 	// Base and Path hold a value that is read out of JSON text, so that reading on or as text costs one call:
 	// the text, and the path in it.
-	Base sqlgen.Expr
-	Path string
+	Base      sqlgen.Expr
+	Path      string
+	Unchecked bool // Base may be any text
 	// Raw is JSON text not yet made canonical, of a call of parse_json.
 	Raw sqlgen.Expr
 }

@@ -1,6 +1,8 @@
 package function
 
 import (
+	"strings"
+
 	"github.com/otus-project/otus/kql/native"
 	"github.com/otus-project/otus/kql/schema"
 	"github.com/otus-project/otus/kql/sqlgen"
@@ -30,7 +32,7 @@ func timeFunctions() []*Function {
 		}}
 	}
 	part := func(c *Call) sqlgen.Expr {
-		if s, ok := c.String(0); !ok || !dateParts[s] {
+		if s, ok := c.String(0); !ok || !dateParts[strings.ToLower(s)] {
 			return c.Fail(0, "there is no such part of a date")
 		}
 		return c.Op("as_int", call("kql_datetime_part($1, $2)", c.Args[0].Expr, c.Args[1].Expr))
@@ -88,7 +90,7 @@ var dateParts = map[string]bool{"year": true, "quarter": true, "month": true, "w
 
 func checkedPart(template string) func(*Call) sqlgen.Expr {
 	return func(c *Call) sqlgen.Expr {
-		if s, ok := c.String(0); !ok || !dateParts[s] {
+		if s, ok := c.String(0); !ok || !dateParts[strings.ToLower(s)] {
 			return c.Fail(0, "there is no such part of a date")
 		}
 		return duckNull(template)(c)

@@ -62,8 +62,9 @@ var DuckDB = &Dialect{
 		"int_div":  "CASE WHEN $2 = -1 THEN TRY_CAST(-CAST($1 AS HUGEINT) AS BIGINT) ELSE $1 // $2 END",
 		"span_add": "TRY_CAST(CAST($1 AS HUGEINT) + $2 AS BIGINT)", "span_sub": "TRY_CAST(CAST($1 AS HUGEINT) - $2 AS BIGINT)",
 		"span_mul": "TRY_CAST(CAST($1 AS HUGEINT) * $2 AS BIGINT)", "span_neg": "TRY_CAST(-CAST($1 AS HUGEINT) AS BIGINT)",
-		"int_abs": "TRY_CAST(abs(CAST($1 AS HUGEINT)) AS BIGINT)",
-		"int_mod": "kql_mod($1, $2)",
+		"int_div_const": "($1 // $2)",
+		"int_abs":       "TRY_CAST(abs(CAST($1 AS HUGEINT)) AS BIGINT)",
+		"int_mod":       "kql_mod($1, $2)",
 		// The remainder by a positive constant, never negative.
 		"int_mod_const": "((($1 % $2) + $2) % $2)",
 		"real_mod":      "kql_real_mod($1, $2)",
@@ -78,9 +79,13 @@ var DuckDB = &Dialect{
 		"ends_with": "suffix($1, $2)", "regex": "regexp_matches($1, $2)", "length": "length($1)", "concat": "concat($*)",
 		"quote": "to_json($1)::VARCHAR",
 
-		"json_text": "json_extract_string(CASE WHEN json_valid($1) THEN $1 END, $2)", "json_get": "nullif(CAST(json_extract(CASE WHEN json_valid($1) THEN $1 END, $2) AS VARCHAR), 'null')",
-		"json_root_text": "json_extract_string(CASE WHEN json_valid($1) THEN $1 END, '$')",
-		"json_elements":  "CAST(json_extract(CASE WHEN json_valid($1) THEN $1 END, '$[*]') AS VARCHAR[])",
+		// Stored and computed dynamic values are canonical JSON. Text that a query parses may be anything: it is
+		// checked first, because one malformed text would fail the whole query.
+		"json_text": "json_extract_string($1, $2)", "json_get": "nullif(CAST(json_extract($1, $2) AS VARCHAR), 'null')",
+		"json_text_checked": "json_extract_string(CASE WHEN json_valid($1) THEN $1 END, $2)",
+		"json_get_checked":  "nullif(CAST(json_extract(CASE WHEN json_valid($1) THEN $1 END, $2) AS VARCHAR), 'null')",
+		"json_root_text":    "json_extract_string($1, '$')",
+		"json_elements":     "CAST(json_extract($1, '$[*]') AS VARCHAR[])",
 
 		"count": "count(*)", "count_where": "count(*) FILTER (WHERE $1)", "count_distinct": "count(DISTINCT $1)",
 		"sum": "sum($1)", "avg": "avg($1)", "min": "min($1)", "max": "max($1)", "filter": "$1 FILTER (WHERE $2)",

@@ -67,7 +67,7 @@ type Source interface{ writeSource(w *writer) }
 // Table is a stored table.
 type Table string
 
-// Union is UNION ALL of its parts, whose columns correspond by position.
+// Union is UNION ALL of its parts. Their columns correspond by name; a part is null where it lacks one.
 type Union []*Select
 
 // JoinKind says which rows of a join remain.

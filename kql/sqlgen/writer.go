@@ -158,7 +158,7 @@ func (u Union) writeSource(w *writer) {
 	w.text("(")
 	for i, s := range u {
 		if i > 0 {
-			w.text(" UNION ALL ")
+			w.text(" UNION ALL BY NAME ")
 		}
 		w.text("(")
 		w.selectText(s)
