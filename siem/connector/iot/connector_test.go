@@ -16,9 +16,17 @@ import (
 	"github.com/otus-project/otus/content"
 	"github.com/otus-project/otus/event"
 	"github.com/otus-project/otus/siem/ingest"
+	"github.com/otus-project/otus/siem/state"
 	"github.com/otus-project/otus/siem/store"
 	"github.com/otus-project/otus/siem/store/duckdb"
 	"github.com/otus-project/otus/siem/store/storetest"
+)
+
+// The parts that stand behind the interfaces in the program.
+var (
+	_ State          = (*state.Documents)(nil)
+	_ Ingest         = (*ingest.Service)(nil)
+	_ state.LogStore = (*ingest.Service)(nil)
 )
 
 // plant is a whole setting: a fleet, a log store, and a connector over both that can be stopped and started.
