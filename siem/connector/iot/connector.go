@@ -307,23 +307,13 @@ func (c *Connector) known(ctx context.Context, subscription string) error {
 	return fmt.Errorf("subscription %q: %w", subscription, ErrUnknownSubscription)
 }
 
-// Drain waits until everything the fleet has for the connected subscriptions is stored.
+// Drain waits until everything the fleet has for the connected subscriptions is stored. It needs Run to run.
 func (c *Connector) Drain(ctx context.Context) error {
 	const look = 5 * time.Millisecond
 	for {
-		behind := false
-		for _, id := range c.feedIDs() {
-			head, err := c.o.Fleet.Head(ctx, id)
-			if err != nil {
-				return fmt.Errorf("drain subscription %q: %w", id, err)
-			}
-			c.mu.Lock()
-			f := c.feeds[id]
-			c.mu.Unlock()
-			behind = behind || f != nil && !f.has(head)
-		}
-		if !behind {
-			return nil
+		behind, err := c.behind(ctx)
+		if err != nil || !behind {
+			return err
 		}
 		select {
 		case <-ctx.Done():
@@ -331,6 +321,34 @@ func (c *Connector) Drain(ctx context.Context) error {
 		case <-time.After(look):
 		}
 	}
+}
+
+// behind reports whether some connected subscription has entries that are not stored yet.
+func (c *Connector) behind(ctx context.Context) (bool, error) {
+	subscriptions, err := c.o.Fleet.Subscriptions(ctx)
+	if err != nil {
+		return false, fmt.Errorf("list subscriptions: %w", err)
+	}
+	for _, s := range subscriptions {
+		saved, err := c.load(ctx, s.ID)
+		if err != nil {
+			return false, err
+		}
+		if !saved.Connected {
+			continue
+		}
+		head, err := c.o.Fleet.Head(ctx, s.ID)
+		if err != nil {
+			return false, fmt.Errorf("head of subscription %q: %w", s.ID, err)
+		}
+		c.mu.Lock()
+		f := c.feeds[s.ID]
+		c.mu.Unlock()
+		if f == nil || !f.has(head) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // tell passes on that rows have come, not more than once a second.

@@ -201,6 +201,24 @@ func TestNothingLostNothingDoubled(t *testing.T) {
 	}
 }
 
+func TestDrainWaitsForRun(t *testing.T) {
+	p := newPlant(t, "s")
+	p.stop()
+	p.Connector = New(p.o)
+	if err := p.Connect(t.Context(), "s"); err != nil {
+		t.Fatal(err)
+	}
+	p.fleet.emit("s", alert(1, 1, event.AlertNew))
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	if err := p.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("nobody runs: drained with %v", err)
+	}
+	p.stop = nil
+	p.restart()
+	p.want("once it runs", "1/1/True")
+}
+
 func TestFailuresAreRepeatedAndShown(t *testing.T) {
 	p := newPlant(t, "s")
 	var told atomic.Int64

@@ -24,6 +24,7 @@ type Status struct {
 	Subscriptions   []SubscriptionStatus `json:"subscriptions" nullable:"false"`
 	CreateIncidents bool                 `json:"createIncidents" doc:"Whether each new alert opens an incident"`
 	SampleQueries   []SampleQuery        `json:"sampleQueries" nullable:"false"`
+	BackfillDays    int                  `json:"backfillDays" doc:"How far back open alerts are sent when a subscription is connected"`
 	Duplicates      string               `json:"duplicates,omitempty" doc:"Says which duplicates were merged, if any"`
 }
 
@@ -68,6 +69,7 @@ func (c *Connector) Status(ctx context.Context) (Status, error) {
 		Description: "Alerts of the plants' sensors, with their devices, connections and control messages, as soon as they are seen. Connect a subscription to receive what its sensors send.",
 		DataTypes:   []string{TableAlert, TableDevice, TableConnection, TableProtocolEvent, TableHealth},
 		State:       StateDisconnected, Subscriptions: []SubscriptionStatus{}, SampleQueries: sampleQueries(),
+		BackfillDays: int(c.o.Backfill / (24 * time.Hour)),
 	}
 	subscriptions, err := c.o.Fleet.Subscriptions(ctx)
 	if err != nil {
