@@ -25,8 +25,10 @@ type binder struct {
 	tables  map[string]bool
 	render  *Render
 
-	rowLocal  bool
-	windows   bool // a window function was written since the flag was last cleared
+	rowLocal bool
+	windows  bool // a window function was written since the flag was last cleared
+	// lateral: the rows are those of a correlated subquery, in which the store takes no parameter for a limit.
+	lateral   bool
 	inSummary bool // aggregates may be called
 	// keysInScope are the keys of the summarize at work.
 	keysInScope []boundColumn

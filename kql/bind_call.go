@@ -2,6 +2,7 @@ package kql
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/otus-project/otus/kql/function"
 	"github.com/otus-project/otus/kql/schema"
@@ -95,7 +96,12 @@ func (b *binder) apply(e *callExpr, f *function.Function, values []value) value 
 	}
 	if f.SQL == nil {
 		b.refuse(e.Span, "%s()", f.Name)
-		return value{Arg: function.Arg{Expr: function.Nothing, Type: c.Result, Null: true, Name: b.callName(f, values)}}
+		v := value{Arg: function.Arg{Expr: function.Nothing, Type: c.Result, Null: true, Name: b.callName(f, values)}}
+		if f.Tuple != "" {
+			v.tuple = b.tuple(f, values, nil)
+			v.Type = v.tuple[0].typ
+		}
+		return v
 	}
 	c.Args = b.convertArguments(e, sig, values)
 	if f.Fold != nil {
@@ -106,7 +112,33 @@ func (b *binder) apply(e *callExpr, f *function.Function, values []value) value 
 	}
 	sql := f.SQL(c)
 	b.callProblems(e, c)
+	if f.Tuple != "" {
+		v := value{tuple: b.tuple(f, values, sql)}
+		first := v.tuple[0]
+		v.Arg = computed(first.typ, first.expr, true).Arg
+		return v
+	}
 	return b.finishCall(c, sql, b.callName(f, values), values)
+}
+
+// tuple gives the columns of a function that fills several, from the array that its SQL gives.
+func (b *binder) tuple(f *function.Function, values []value, array sqlgen.Expr) []column {
+	name := ""
+	if len(values) > 0 {
+		name = values[0].Name
+	}
+	var list []column
+	for i, part := range strings.Split(f.Tuple, ",") {
+		suffix, typ, _ := strings.Cut(part, ":")
+		t, _ := schema.ParseType(typ)
+		c := column{name: f.Name + "_" + name + "_" + suffix, typ: t, expr: function.Nothing, null: true}
+		if array != nil {
+			element := computed(schema.Dynamic, sqlgen.Call{Template: "kql_get_index($1, $2)", Args: []sqlgen.Expr{array, longParam(int64(i))}}, true)
+			c.expr = function.Convert(b.d, element.Arg, t)
+		}
+		list = append(list, c)
+	}
+	return list
 }
 
 func (b *binder) callProblems(e *callExpr, c *function.Call) {

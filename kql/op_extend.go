@@ -89,6 +89,9 @@ func (b *binder) columns(list []namedExpr, stem string, star func() []column) []
 			continue
 		}
 		v := b.scalar(n.Value)
+		if len(n.Names) == 1 && !n.Tuple && !b.inSummary {
+			v.tuple = nil // one name takes the first of several values
+		}
 		if len(n.Names) > 1 || n.Tuple || len(v.tuple) > 0 {
 			out = append(out, b.tupleColumns(n, v)...)
 			continue

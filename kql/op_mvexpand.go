@@ -287,7 +287,10 @@ func (o *mvApplyOp) bind(b *binder, in *relation) *relation {
 		inner.columns = append(inner.columns, column{name: name, typ: schema.Long, expr: sqlgen.Column(index)})
 	}
 	inner.from = s
+	lateralBefore := b.lateral
+	b.lateral = true
 	result := b.nested(inner, o.Body)
+	b.lateral = lateralBefore
 	if result == nil {
 		return nil
 	}

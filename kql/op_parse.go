@@ -216,9 +216,16 @@ func (o *parseOp) pattern(b *binder, kind string) string {
 				re.WriteString(quoteRegex(s))
 			}
 		default:
+			beforeStar := !last && o.Parts[i+1].Star
 			switch {
-			case kind == "regex" && isInteger(part.Type):
+			case isInteger(part.Type) && (kind == "regex" || beforeStar):
 				re.WriteString(`([-+]?[0-9]+)`)
+				if kind == "relaxed" {
+					re.WriteString("?")
+				}
+			case beforeStar:
+				b.refuse(part.Column.Span, "a %s before * in a pattern of parse", part.Type)
+				re.WriteString(any)
 			default:
 				re.WriteString(any)
 			}

@@ -1,6 +1,7 @@
 package kql
 
 import (
+	"github.com/otus-project/otus/kql/native"
 	"github.com/otus-project/otus/kql/schema"
 	"github.com/otus-project/otus/kql/sqlgen"
 )
@@ -194,6 +195,9 @@ func (b *binder) rowCount(e Expr) sqlgen.Expr {
 	if n, ok := v.Value.(int64); ok && v.Known {
 		if n < 0 {
 			b.fail(CodeArguments, e.span(), "", "a number of rows is not negative")
+		}
+		if b.lateral {
+			return sqlgen.Call{Template: native.FormatLong(n)}
 		}
 		return longParam(n)
 	}

@@ -378,7 +378,7 @@ func (p *parser) checkNew(n nameExpr) {
 var reserved = wordSet(`accumulate and as asc assert-schema bagexpansion between by contains contains_cs datatable desc
 	earliest endswith endswith_cs externaldata external_data find first flags has has_any has_all has_cs hasprefix hasprefix_cs
 	hassuffix hassuffix_cs in invoke isfuzzy journal kind last latest like likecs materialize missing notcontains notlike of or others
-	print project relaxed sample search set simple sql startswith startswith_cs statistics timeline to toscalar totable union
+	project relaxed sample search set simple sql startswith startswith_cs statistics timeline to toscalar totable union
 	verbose where with_itemindex with_match_id with_source with_step_name withsource boolean char byte int uint long ulong float real
 	decimal double string time timespan date datetime uniqueid dynamic`)
 

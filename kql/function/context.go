@@ -35,6 +35,9 @@ func boundFunctions() []*Function {
 			continue
 		}
 		f := &Function{Name: name, Signatures: rest, Doc: "Known, not supported yet.", Example: name + "()"}
+		if rest, tuple, ok := strings.Cut(f.Signatures, " => "); ok {
+			f.Signatures, f.Tuple = rest, tuple
+		}
 		if prefix, signature, ok := strings.Cut(rest, "|"); ok {
 			f.Signatures = signature
 			switch prefix {
@@ -53,22 +56,18 @@ const known = `
 parse_xml first|xml:stringOrDynamic -> dynamic
 parse_user_agent agent:string, look_for:stringOrArray? -> dynamic
 geo_info_from_ip_address ip:string -> dynamic
-series_stats series:array, ignore_nonfinite:bool? -> custom
-series_stats_dynamic series:array, ignore_nonfinite:bool? -> dynamic
-series_fit_line series:array -> custom
-series_fit_line_dynamic series:array -> dynamic
-series_fit_2lines series:array -> custom
+series_fit_2lines series:array -> custom => rsquare:real,split_idx:long,variance:real,rvariance:real,line_fit:dynamic,right_rsquare:real,right_slope:real,right_interception:real,right_variance:real,right_rvariance:real,left_rsquare:real,left_slope:real,left_interception:real,left_variance:real,left_rvariance:real
 series_fit_2lines_dynamic series:array -> dynamic
-series_fit_poly y:array, x:array?, degree:integer? -> custom
+series_fit_poly y:array, x:array?, degree:integer? -> custom => rsquare:real,coefficients:dynamic,variance:real,rvariance:real,poly_fit:dynamic
 series_fir first|series:array, filter:array, normalize:bool?, center:bool? -> dynamic
 series_outliers first|series:array, kind:string?, ignore:number?, low:number?, high:number?, points:integer? -> dynamic
-series_decompose series:array, period:number?, trend:string?, points:integer?, threshold:number? -> custom
-series_decompose_anomalies series:array, threshold:number?, period:number?, trend:string?, points:integer?, method:string?, seasonality:number? -> custom
-series_decompose_forecast series:array, points:integer, period:number?, trend:string?, threshold:number? -> custom
-series_periods_detect series:array, min:number, max:number, count:long -> custom
-series_periods_validate series:array, period:number+ -> custom
-series_fft series:array, imaginary:array? -> custom
-series_ifft series:array, imaginary:array? -> custom
+series_decompose series:array, period:number?, trend:string?, points:integer?, threshold:number? -> custom => baseline:dynamic,seasonal:dynamic,trend:dynamic,residual:dynamic
+series_decompose_anomalies series:array, threshold:number?, period:number?, trend:string?, points:integer?, method:string?, seasonality:number? -> custom => ad_flag:dynamic,ad_score:dynamic,baseline:dynamic
+series_decompose_forecast series:array, points:integer, period:number?, trend:string?, threshold:number? -> custom => baseline:dynamic,seasonal:dynamic,trend:dynamic,residual:dynamic
+series_periods_detect series:array, min:number, max:number, count:long -> custom => periods:dynamic,scores:dynamic
+series_periods_validate series:array, period:number+ -> custom => periods:dynamic,scores:dynamic
+series_fft series:array, imaginary:array? -> custom => real:dynamic,imag:dynamic
+series_ifft series:array, imaginary:array? -> custom => real:dynamic,imag:dynamic
 series_seasonal series:array, period:integer?, points:integer? -> dynamic
 series_cosine_similarity a:array, b:array, x:real?, y:real? -> real
 bin_auto first|value:summable -> param0

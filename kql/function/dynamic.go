@@ -149,6 +149,14 @@ func seriesFunctions() []*Function {
 	}
 	first := func(f *Function) *Function { f.Naming = FirstName; return f }
 	return append(list,
+		&Function{Name: "series_stats", Signatures: "series:array -> custom", Doc: "The least, the greatest and the average of a series, and how it spreads.", Example: "series_stats(dynamic([1,2]))",
+			Tuple: "min:real,min_idx:long,max:real,max_idx:long,avg:real,stdev:real,variance:real", SQL: duckNull("kql_series_stats($1)")},
+		one("series_stats_dynamic", "series:array -> dynamic", "What series_stats() gives, as a property bag.", "series_stats_dynamic(dynamic([1,2]))",
+			"kql_bag_zip('[\"min\",\"min_idx\",\"max\",\"max_idx\",\"avg\",\"stdev\",\"variance\"]', kql_series_stats($1))"),
+		&Function{Name: "series_fit_line", Signatures: "series:array -> custom", Doc: "The straight line that fits a series best.", Example: "series_fit_line(dynamic([1,2]))",
+			Tuple: "rsquare:real,slope:real,variance:real,rvariance:real,interception:real,line_fit:dynamic", SQL: duckNull("kql_series_fit_line($1)")},
+		one("series_fit_line_dynamic", "series:array -> dynamic", "What series_fit_line() gives, as a property bag.", "series_fit_line_dynamic(dynamic([1,2]))",
+			"kql_bag_zip('[\"rsquare\",\"slope\",\"variance\",\"rvariance\",\"interception\",\"line_fit\"]', kql_series_fit_line($1))"),
 		one("series_abs", "series:array -> dynamic", "Takes the signs off.", "series_abs(dynamic([-1,2]))", "kql_series_abs($1)"),
 		one("series_sum", "series:array -> real", "The sum of the elements.", "series_sum(dynamic([1,2]))", "kql_series_sum($1)"),
 		one("series_product", "series:array -> real", "The product of the elements.", "series_product(dynamic([1,2]))", "kql_series_product($1)"),

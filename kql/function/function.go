@@ -48,6 +48,9 @@ type Function struct {
 	SQL func(c *Call) sqlgen.Expr
 	// Built names the compiler's own expansion.
 	Built string
+	// Tuple lists the columns that a call fills, "name:type,...", after the function's name and its argument's. SQL
+	// then gives an array of their values.
+	Tuple string
 	// Fold computes a call whose arguments are all constants.
 	Fold func(c *Call, values []any) (any, bool)
 

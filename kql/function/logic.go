@@ -95,7 +95,7 @@ func coalesce(c *Call) sqlgen.Expr {
 func addressFunctions() []*Function {
 	prefix := "a:string, b:string, prefix:long=32 -> "
 	prefix6 := "a:string, b:string, prefix:long=128 -> "
-	ranges := "ip:stringOrDynamic, range:string+ -> bool; ip:stringOrDynamic, ranges:array -> bool"
+	ranges := "ip:stringOrDynamic, ranges:array -> bool; ip:stringOrDynamic, range:string+ -> bool"
 	any := func(template string) func(*Call) sqlgen.Expr {
 		return func(c *Call) sqlgen.Expr {
 			c.Null = true
@@ -148,11 +148,11 @@ func codingFunctions() []*Function {
 	}
 	hashed := func(name string) *Function {
 		return &Function{Name: name, Signatures: "source:notDynamic -> string", Doc: "The digest of a value, in hexadecimal.", Example: name + `("a")`, SQL: func(c *Call) sqlgen.Expr {
-			if c.Args[0].Type != schema.String {
+			if c.Args[0].Type != schema.String && c.Args[0].Type != schema.DateTime {
 				return c.Refuse(name + "() of a " + c.Args[0].Type.String())
 			}
 			c.Null = false
-			return call("kql_"+name+"($1)", c.Args[0].Expr)
+			return call("kql_"+name+"($1)", c.Text(0))
 		}}
 	}
 	hash := func(c *Call) sqlgen.Expr {
@@ -160,7 +160,7 @@ func codingFunctions() []*Function {
 		switch c.Args[0].Type {
 		case schema.String:
 			e = call("kql_hash($1)", c.Args[0].Expr)
-		case schema.Long, schema.Int:
+		case schema.Long, schema.Int, schema.DateTime:
 			e = call("kql_hash_long($1)", c.As(0, schema.Long))
 		default:
 			return c.Refuse(c.Name + "() of a " + c.Args[0].Type.String())

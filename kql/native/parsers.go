@@ -90,16 +90,11 @@ func parsePath(s string) node {
 		path, stream = path[:i], path[i+1:]
 	}
 	root := ""
-	switch {
-	case len(path) >= 2 && path[1] == ':':
+	if len(path) >= 2 && path[1] == ':' {
 		root = path[:2]
 		if len(path) > 2 && (path[2] == '\\' || path[2] == '/') {
 			root = path[:3]
 		}
-	case strings.HasPrefix(path, `\\`):
-		root = `\\`
-	case strings.HasPrefix(path, "/"):
-		root = "/"
 	}
 	i := strings.LastIndexAny(path, `/\`)
 	directory, file := "", path

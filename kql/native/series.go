@@ -126,6 +126,33 @@ func series() []Function {
 			}
 			return real(sum)
 		}),
+		array("series_stats", "t:t", func(items []node, a []Value) Value {
+			xs, index := finiteNumbers(items)
+			if len(xs) == 0 {
+				return null
+			}
+			low, high, sum := 0, 0, 0.0
+			for i, x := range xs {
+				if x < xs[low] {
+					low = i
+				}
+				if x > xs[high] {
+					high = i
+				}
+				sum += x
+			}
+			mean := sum / float64(len(xs))
+			squares := 0.0
+			for _, x := range xs {
+				squares += (x - mean) * (x - mean)
+			}
+			variance := 0.0
+			if len(xs) > 1 {
+				variance = squares / float64(len(xs)-1)
+			}
+			return give([]node{realNode(xs[low]), longNode(int64(index[low])), realNode(xs[high]), longNode(int64(index[high])), realNode(mean), realNode(math.Sqrt(variance)), realNode(variance)})
+		}),
+		array("series_fit_line", "t:t", func(items []node, a []Value) Value { return fitLine(items) }),
 		array("series_pearson", "tt:r", func(items []node, a []Value) Value {
 			other, ok := parseJSON(a[1].S)
 			if !ok || other.kind != jsonArray || len(other.items) != len(items) || len(items) == 0 {
@@ -290,5 +317,54 @@ func seriesCombine(xs, ys []node, op string) Value {
 			out[i] = longNode(int64(v))
 		}
 	}
+	return text(arrayNode(out).text())
+}
+
+// finiteNumbers gives the numbers of a series and their places.
+func finiteNumbers(items []node) (xs []float64, index []int) {
+	for i, n := range items {
+		if x, ok := n.number(); ok && !math.IsNaN(x) && !math.IsInf(x, 0) {
+			xs = append(xs, x)
+			index = append(index, i)
+		}
+	}
+	return xs, index
+}
+
+// fitLine gives the least-squares line over the places 0, 1, 2 ...: how much of the variance it explains, its slope,
+// the variances of the series and of what is left, where it meets the axis, and its points.
+func fitLine(items []node) Value {
+	ys, index := finiteNumbers(items)
+	n := float64(len(ys))
+	if n < 2 {
+		return null
+	}
+	var mx, my float64
+	for i, y := range ys {
+		mx += float64(index[i])
+		my += y
+	}
+	mx, my = mx/n, my/n
+	var sxx, sxy, syy float64
+	for i, y := range ys {
+		dx, dy := float64(index[i])-mx, y-my
+		sxx, sxy, syy = sxx+dx*dx, sxy+dx*dy, syy+dy*dy
+	}
+	slope := sxy / sxx
+	interception := my - slope*mx
+	rest := 0.0
+	for i, y := range ys {
+		d := y - interception - slope*float64(index[i])
+		rest += d * d
+	}
+	square := 1.0
+	if syy != 0 {
+		square = 1 - rest/syy
+	}
+	line := make([]node, len(items))
+	for i := range line {
+		line[i] = realNode(interception + slope*float64(i))
+	}
+	out := []node{realNode(square), realNode(slope), realNode(syy / (n - 1)), realNode(rest / (n - 1)), realNode(interception), arrayNode(line)}
 	return text(arrayNode(out).text())
 }

@@ -74,16 +74,7 @@ func texts() []Function {
 			if !ok1 || !ok2 || from.kind != jsonArray || to.kind != jsonArray || len(from.items) != len(to.items) {
 				return null
 			}
-			s := a[0].S
-			for i, f := range from.items {
-				if f.kind == jsonString && f.s != "" && to.items[i].kind == jsonString {
-					s = strings.ReplaceAll(s, f.s, to.items[i].s)
-				}
-				if len(s) > 1<<20 {
-					return null
-				}
-			}
-			return text(s)
+			return text(replaceStrings(a[0].S, from.items, to.items))
 		}),
 		of("codepoints", "t:t", func(a []Value) Value {
 			var items []node
@@ -120,6 +111,34 @@ func texts() []Function {
 			return truth(true)
 		}),
 	}
+}
+
+// replaceStrings replaces several texts, the first of the list first; what one has replaced no other touches. A
+// replacement that is no text leaves what it stands for as it is.
+func replaceStrings(s string, from, to []node) string {
+	for i, f := range from {
+		if f.kind != jsonString || f.s == "" {
+			continue
+		}
+		at := strings.Index(s, f.s)
+		if at < 0 {
+			continue
+		}
+		var b strings.Builder
+		for at >= 0 && b.Len() < 1<<20 {
+			b.WriteString(replaceStrings(s[:at], from[i+1:], to[i+1:]))
+			if to[i].kind == jsonString {
+				b.WriteString(to[i].s)
+			} else {
+				b.WriteString(f.s)
+			}
+			s = s[at+len(f.s):]
+			at = strings.Index(s, f.s)
+		}
+		b.WriteString(replaceStrings(s, from[i+1:], to[i+1:]))
+		return b.String()
+	}
+	return s
 }
 
 // substring counts characters; a negative start counts from the end, a negative length gives nothing.
