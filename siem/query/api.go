@@ -72,10 +72,13 @@ type Visualization struct {
 	Stacked  bool     `json:"stacked"`
 }
 
+// Findings is what there is to say about a query's text.
+type Findings struct {
+	Diagnostics []Diagnostic `json:"diagnostics" nullable:"false"`
+}
+
 type checkOutput struct {
-	Body struct {
-		Diagnostics []Diagnostic `json:"diagnostics" nullable:"false"`
-	}
+	Body Findings
 }
 
 type schemaOutput struct {
@@ -202,9 +205,7 @@ func (c *calls) check(ctx context.Context, in *queryInput) (*checkOutput, error)
 	if err := c.authorize(ctx); err != nil {
 		return nil, err
 	}
-	out := &checkOutput{}
-	out.Body.Diagnostics = diagnostics(c.Check(in.Body.Query))
-	return out, nil
+	return &checkOutput{Findings{Diagnostics: diagnostics(c.Check(in.Body.Query))}}, nil
 }
 
 func (c *calls) schema(ctx context.Context, _ *inWorkspace) (*schemaOutput, error) {

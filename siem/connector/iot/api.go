@@ -14,10 +14,13 @@ type inWorkspace struct {
 	Workspace string `path:"workspace" doc:"Id or name of the workspace"`
 }
 
+// StatusList is all connectors.
+type StatusList struct {
+	Items []Status `json:"items" nullable:"false"`
+}
+
 type listOutput struct {
-	Body struct {
-		Items []Status `json:"items" nullable:"false"`
-	}
+	Body StatusList
 }
 
 type statusOutput struct {
@@ -52,9 +55,7 @@ func (c *Connector) Register(api huma.API) {
 			if err != nil {
 				return nil, err
 			}
-			out := &listOutput{}
-			out.Body.Items = []Status{status.Body}
-			return out, nil
+			return &listOutput{StatusList{Items: []Status{status.Body}}}, nil
 		})
 	huma.Register(api, register(http.MethodGet, "/iot", "getConnectorIot", "How the connector stands"),
 		func(ctx context.Context, _ *inWorkspace) (*statusOutput, error) {
