@@ -147,7 +147,7 @@ describe('incidents', { skip }, () => {
       await page.getByRole('dialog', { name: 'Keys' }).waitFor({ state: 'detached' });
       await page.keyboard.press('Enter');
       await page.waitForURL(/\/incidents\/\d+/);
-      await settled(page);
+      await page.getByRole('button', { name: /^Status:/ }).waitFor();
       await page.keyboard.press('Escape');
       await page.waitForURL(/\/incidents$/);
       assert.deepEqual(v.faults(), []);

@@ -85,9 +85,11 @@ function isTyping(e: KeyboardEvent): boolean {
   return el instanceof HTMLTextAreaElement || el instanceof HTMLSelectElement || (el instanceof HTMLElement && el.isContentEditable);
 }
 
-/** Enter and Space belong to the control that has the focus. */
+/** Enter and Space belong to the control that has the focus; one in a dialog that has just closed has no say. */
 function isControl(e: KeyboardEvent): boolean {
-  return target(e)?.closest('button, a, input, select, summary, [role="menuitem"], [role="option"]') !== null;
+  const el = target(e);
+  if (!el?.isConnected || el.closest('dialog:not([open])')) return false;
+  return el.closest('button, a, input, select, summary, [role="menuitem"], [role="option"]') !== null;
 }
 
 export const keys = new Keys();
