@@ -113,7 +113,11 @@ func (s *Sensor) Replay(ctx context.Context, r Replay) error {
 		if s.o.Progress != nil && s.source.Frames%4096 == 0 {
 			s.o.Progress(Progress{Frames: s.source.Frames, Total: r.Total, Bytes: bytes})
 		}
-		if err := s.between(ctx, pace.until(f.Time)); err != nil {
+		var due time.Time // what is only derived again need not wait
+		if !s.catchingUp() {
+			due = pace.until(f.Time)
+		}
+		if err := s.between(ctx, due); err != nil {
 			return err
 		}
 		s.frame(f)
@@ -186,6 +190,9 @@ func (s *Sensor) between(ctx context.Context, until time.Time) error {
 		}
 		if err := s.commitDue(checkpointEvery); err != nil {
 			return err
+		}
+		if s.catchingUp() {
+			return nil // a new command could be about an alert that is yet to be raised again
 		}
 		if wait <= 0 {
 			select {

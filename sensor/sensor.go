@@ -65,6 +65,7 @@ type Sensor struct {
 	command  uint64
 	now      time.Time // stage time
 	lastTick time.Time
+	known    uint64      // last sequence spooled before this start: up to it records are derived again
 	source   sourceState // of the replay that runs, or was cut short
 	done     []string    // keys of the replays finished since the last orderly Close
 
@@ -129,6 +130,7 @@ func Open(o Options) (*Sensor, error) {
 		s.command, s.now, s.lastTick = cp.Command, cp.StageTime, cp.LastTick
 		s.source, s.done, s.health, kept = cp.Source, cp.Done, cp.Health, cp.Evidence
 	}
+	s.known = o.Spool.LastSequence()
 	s.evidence = newEvidence(kept, func(c event.Capture) { s.emit(event.Record{Kind: event.KindCapture, Capture: &c}) })
 	if err := s.flush(); err != nil { // what the checkpoint held back; a no-op where the spool has it
 		j.close()
@@ -146,6 +148,10 @@ func (s *Sensor) Close() error {
 	}
 	return errors.Join(err, s.journal.close())
 }
+
+// catchingUp reports that the sensor has not yet derived again all that had left it before a crash. The fleet may know
+// alerts that the stages do not know yet.
+func (s *Sensor) catchingUp() bool { return s.resumable() && s.sequence <= s.known }
 
 // resumable reports a replay that was cut short: its next run derives again what came after the checkpoint.
 func (s *Sensor) resumable() bool { return s.source.Key != "" }

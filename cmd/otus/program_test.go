@@ -98,7 +98,9 @@ func (p *process) wait() {
 	p.t.Helper()
 	select {
 	case <-p.exited:
-	case <-time.After(3 * time.Minute):
+	case <-time.After(2 * time.Minute):
+		p.cmd.Process.Signal(syscall.SIGQUIT) // its goroutines say where it hangs
+		<-p.exited
 		p.t.Fatalf("otus does not end\n%s", p.output())
 	}
 	if p.err != nil {
