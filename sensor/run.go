@@ -21,22 +21,22 @@ type Replay struct {
 	Paths []string
 	// Total is the number of frames, for progress.
 	Total uint64
-	// Shift is added to every frame's time; where a restart goes on, the shift of the first start counts.
-	Shift time.Duration
+	// First and Last are the capture's own earliest and latest times.
+	First, Last time.Time
+	// When says where in time the frames are put; where a restart goes on, the first start counts.
+	When ReplayTime
 	// Mode, where set, is the mode the sensor changes to before the first frame.
 	Mode event.SensorMode
 	// Speed paces the replay against the capture's times: 1 is as recorded; 0 is as fast as possible.
 	Speed float64
-	// First is the earliest time of a frame, shifted.
-	First time.Time
 }
 
 // ReplayTime says where in time a replay is put.
 type ReplayTime struct {
-	// Original leaves the capture's own times. Otherwise the last frame gets the time At; where At is zero it gets
-	// the time at which the replay, begun at Now, reaches it.
+	// Original leaves the capture's own times. Otherwise the last frame gets the time At; where At is zero, the time
+	// at which the replay will reach it.
 	Original bool
-	At, Now  time.Time
+	At       time.Time
 }
 
 // NewReplay looks through the files for their first and last times.
@@ -45,21 +45,21 @@ func NewReplay(paths []string, speed float64, when ReplayTime) (Replay, error) {
 	if err != nil {
 		return Replay{}, err
 	}
-	r := Replay{Key: fmt.Sprintf("%q %d frames %d bytes %d", paths, summary.Frames, summary.Bytes, summary.Last.UnixNano()),
-		Paths: paths, Total: summary.Frames, Speed: speed}
+	return Replay{Key: fmt.Sprintf("%q %d frames %d bytes %d", paths, summary.Frames, summary.Bytes, summary.Last.UnixNano()),
+		Paths: paths, Total: summary.Frames, First: summary.First, Last: summary.Last, When: when, Speed: speed}, nil
+}
+
+// shift is what is added to every frame's time when the replay begins now.
+func (r *Replay) shift(now time.Time) time.Duration {
 	switch {
-	case when.Original || summary.Frames == 0:
-	case !when.At.IsZero():
-		r.Shift = summary.ShiftTo(when.At)
-	default:
-		end := when.Now
-		if speed > 0 {
-			end = end.Add(time.Duration(float64(summary.Last.Sub(summary.First)) / speed))
-		}
-		r.Shift = summary.ShiftTo(end)
+	case r.When.Original || r.Total == 0:
+		return 0
+	case !r.When.At.IsZero():
+		return r.When.At.Sub(r.Last)
+	case r.Speed > 0:
+		return now.Add(time.Duration(float64(r.Last.Sub(r.First)) / r.Speed)).Sub(r.Last)
 	}
-	r.First = summary.First.Add(r.Shift)
-	return r, nil
+	return now.Sub(r.Last)
 }
 
 // Replay takes the source in from where an earlier run was cut short, or from its beginning, and returns at its
@@ -70,12 +70,11 @@ func (s *Sensor) Replay(ctx context.Context, r Replay) error {
 	case slices.Contains(s.done, r.Key):
 		return nil // the run that a restart goes on with had finished it
 	case s.resumable() && s.source.Key == r.Key:
-		r.Shift = s.source.Shift
 	default:
 		if err := s.leaveReplay(); err != nil {
 			return err
 		}
-		s.source = sourceState{Key: r.Key, Shift: r.Shift}
+		s.source = sourceState{Key: r.Key, Shift: r.shift(s.o.Now())}
 		if r.Mode != "" {
 			s.stage.SetMode(r.Mode)
 		}
@@ -91,7 +90,7 @@ func (s *Sensor) Replay(ctx context.Context, r Replay) error {
 	if err := src.Skip(s.source.Frames); err != nil {
 		return fmt.Errorf("go on with the replay: %w", err)
 	}
-	src.Shift = r.Shift
+	src.Shift = s.source.Shift
 	pace := pacer{speed: r.Speed, now: s.o.Now}
 	var bytes uint64
 	for {

@@ -132,7 +132,7 @@ func (o *options) plan() ([]sensor.Replay, error) {
 	if len(o.replay) == 0 {
 		return nil, nil
 	}
-	when := sensor.ReplayTime{Now: time.Now(), Original: o.at == "original"}
+	when := sensor.ReplayTime{Original: o.at == "original"}
 	if o.at != "" && !when.Original {
 		t, err := time.Parse(time.RFC3339, o.at)
 		if err != nil {

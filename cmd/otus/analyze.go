@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"net/netip"
 	"slices"
 
 	"github.com/google/uuid"
@@ -37,11 +38,12 @@ type analysis struct {
 	files, learn []string
 	mode         event.SensorMode
 	types        map[string]bool
+	otSubnets    []netip.Prefix
 }
 
 func newAnalyze(env environment) *cobra.Command {
 	var mode, output string
-	var learn, enable []string
+	var learn, enable, subnets []string
 	cmd := &cobra.Command{
 		Use: "analyze FILE...", Short: "Show devices, protocols and alerts of captures",
 		Long: `Show devices, protocols and alerts of captures. Nothing is stored, and times stay those of the capture.
@@ -71,6 +73,13 @@ captures are learnt first and the others then compared with them.`,
 				}
 				a.types[id] = true
 			}
+			for _, text := range subnets {
+				prefix, err := netip.ParsePrefix(text)
+				if err != nil {
+					return usageError{fmt.Errorf("--ot-subnet %q: want a subnet such as 10.20.0.0/16", text)}
+				}
+				a.otSubnets = append(a.otSubnets, prefix)
+			}
 			write, ok := map[string]func(*report, io.Writer) error{"table": (*report).table, "json": (*report).json, "html": (*report).html}[output]
 			if !ok {
 				return usageError{fmt.Errorf("--output %q: want table, json or html", output)}
@@ -85,6 +94,7 @@ captures are learnt first and the others then compared with them.`,
 	cmd.Flags().StringVar(&mode, "mode", "", "learning or operational (default learning; operational with --learn)")
 	cmd.Flags().StringArrayVar(&learn, "learn", nil, "capture to learn from first; repeatable")
 	cmd.Flags().StringArrayVar(&enable, "enable", nil, "switch on an alert type that is off by default, by its id; repeatable")
+	cmd.Flags().StringArrayVar(&subnets, "ot-subnet", nil, "subnet that counts as OT even where no OT protocol is seen; repeatable")
 	cmd.Flags().StringVar(&output, "output", "table", "table, json or html")
 	return cmd
 }
@@ -107,7 +117,7 @@ func (a *analysis) run(ctx context.Context, env environment) (*report, error) {
 	speaking := false // false while learning
 	s := stage.New(stage.Options{
 		SensorID: analyzeSensor, SensorName: "analyze", Mode: event.ModeLearning,
-		Protocols: protocol.All, Engines: engine.All, Types: a.types,
+		Protocols: protocol.All, Engines: engine.All, Types: a.types, OTSubnets: a.otSubnets,
 		Message: func(m *dissect.Message, c *dissect.Connection) {
 			if speaking {
 				sums.message(m)
@@ -134,6 +144,9 @@ func (a *analysis) run(ctx context.Context, env environment) (*report, error) {
 			return nil, err
 		}
 		s.Rewind()
+		for _, row := range s.Alerts() { // what learning raised must not hide the same again
+			s.Command(event.Command{Action: event.ActionClose, AlertID: row.ID, Time: row.LastActivity})
+		}
 	}
 	s.SetMode(a.mode)
 	speaking = true

@@ -323,7 +323,7 @@ func (h *houses) runSensor(ctx context.Context, env environment, c *checked, pla
 			return err
 		}
 	}
-	todo, err := plan(c, c.learn, c.replay, env.now())
+	todo, err := plan(c, c.learn, c.replay)
 	if planned != nil {
 		todo, err = planned(c, env.now())
 	}

@@ -219,35 +219,32 @@ func demoPlan(c *checked, now time.Time) ([]sensor.Replay, error) {
 	if len(paths) == 0 {
 		paths = []string{attack}
 	}
-	return plan(c, []string{learning}, paths, now)
+	return plan(c, []string{learning}, paths)
 }
 
 // plan is: learn these at full speed, then replay those.
-func plan(c *checked, learn, replay []string, now time.Time) ([]sensor.Replay, error) {
-	when := c.when
-	when.Now = now
+func plan(c *checked, learn, replay []string) ([]sensor.Replay, error) {
 	var todo []sensor.Replay
+	if len(learn) > 0 {
+		r, err := sensor.NewReplay(learn, 0, c.when)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		r.Mode = event.ModeLearning
+		todo = append(todo, r)
+	}
 	if len(replay) > 0 {
-		r, err := sensor.NewReplay(replay, c.pace, when)
+		r, err := sensor.NewReplay(replay, c.pace, c.when)
 		if err != nil {
 			return nil, usageError{err}
 		}
 		if len(learn) > 0 {
 			r.Mode = event.ModeOperational
+			if at := c.when.At; !at.IsZero() { // what was learnt ends where the rest begins
+				todo[0].When.At = at.Add(-r.Last.Sub(r.First) - time.Second)
+			}
 		}
 		todo = append(todo, r)
-	}
-	if len(learn) > 0 {
-		before := when
-		if !when.Original { // what was learnt ends where the rest begins
-			before = sensor.ReplayTime{At: todo[0].First.Add(-time.Second)}
-		}
-		r, err := sensor.NewReplay(learn, 0, before)
-		if err != nil {
-			return nil, usageError{err}
-		}
-		r.Mode = event.ModeLearning
-		todo = append([]sensor.Replay{r}, todo...)
 	}
 	return todo, nil
 }
