@@ -43,7 +43,8 @@ CREATE TABLE incident (
   PRIMARY KEY (workspace, number)
 ) STRICT;
 
-CREATE INDEX incident_status ON incident (workspace, status);
+-- The queue's filters and their counts are answered from this index alone.
+CREATE INDEX incident_facets ON incident (workspace, status, severity, engine, owner_name);
 CREATE INDEX incident_created ON incident (workspace, created);
 
 -- The promise "one incident per alert id": the key is the vendor's alert id, whichever rule comes first.
