@@ -17,12 +17,13 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/otus-project/otus/content"
 	"github.com/otus-project/otus/event"
-	"github.com/otus-project/otus/kql/schema"
 	"github.com/otus-project/otus/siem/access"
 	"github.com/otus-project/otus/siem/analytics"
 	"github.com/otus-project/otus/siem/incident"
 	"github.com/otus-project/otus/siem/state"
+	"github.com/otus-project/otus/siem/store"
 )
 
 // emptyLog is a log store in which nothing was ever stored: the rules of these tests are listed, not run.
@@ -73,12 +74,12 @@ func setup(t *testing.T) *bench {
 	b.incidents = incident.NewService(db, incident.Options{Workspace: db.Default(), Notify: func(n int64, change string) {
 		b.hub.Publish(Event{Kind: "incident", ID: fmt.Sprint(n), Change: change})
 	}})
-	catalog := &schema.Catalog{Tables: []*schema.Table{{Name: "SecurityAlert", Columns: []schema.Column{
-		{Name: "TimeGenerated", Type: schema.DateTime}, {Name: "ProcessingEndTime", Type: schema.DateTime},
-		{Name: "AlertName", Type: schema.String}, {Name: "AlertType", Type: schema.String}, {Name: "ProductName", Type: schema.String},
-	}}}}
+	tables, err := store.LoadTables(content.FS())
+	if err != nil {
+		t.Fatal(err)
+	}
 	rules, err := analytics.NewService(t.Context(), db, analytics.Options{
-		Workspace: db.Default(), Incidents: b.incidents, Log: emptyLog{}, Catalog: catalog,
+		Workspace: db.Default(), Incidents: b.incidents, Log: emptyLog{}, Catalog: store.Catalog(tables),
 		Content: fstest.MapFS{"create.yaml": {Data: []byte(creationRule)}},
 	})
 	if err != nil {
@@ -203,7 +204,7 @@ func TestIncidents(t *testing.T) {
 	if n := page["facets"].(map[string]any)["owner"].(map[string]any)["Unassigned"]; n != 2.0 {
 		t.Errorf("owner facet %v", page["facets"])
 	}
-	if page := b.call("GET", w+"/incidents?owner=Unassigned&q=a2", "", 200); page["total"] != 1.0 {
+	if page := b.call("GET", w+"/incidents?owner=Unassigned&q=sys-a2", "", 200); page["total"] != 1.0 {
 		t.Errorf("by text: %v", page)
 	}
 	b.call("GET", w+"/incidents?sort=nonsense", "", 400)
@@ -300,9 +301,9 @@ func TestRules(t *testing.T) {
 	if r := b.call("PUT", w+"/rules/json", asJSON, 200); r["enabled"] != false {
 		t.Errorf("JSON rule %v", r)
 	}
-	bad := b.call("PUT", w+"/rules/late", strings.Replace(userRule, "ProcessingEndTime", "ProcessingEnd", 1), 400, "Content-Type", "application/yaml")
+	bad := b.call("PUT", w+"/rules/late", strings.Replace(userRule, "ProcessingEndTime", "PublishedAt", 1), 400, "Content-Type", "application/yaml")
 	fault := bad["errors"].([]any)[0].(map[string]any)
-	if fault["line"] != 6.0 || !strings.Contains(fault["message"].(string), "ProcessingEnd") {
+	if fault["line"] != 6.0 || !strings.Contains(fault["message"].(string), "PublishedAt") {
 		t.Errorf("fault %v", bad)
 	}
 	if r := b.call("GET", w+"/rules/late", "", 200); !strings.Contains(r["query"].(string), "ProcessingEndTime") {
