@@ -97,7 +97,7 @@ func (s *Service) commitSignals(ctx context.Context, r *running, p progress, upT
 			}
 		}
 		next.produced += int64(opened + joined)
-		next.lastResult = fmt.Sprintf("%d incidents opened, %d joined", opened, joined)
+		next.lastResult = fmt.Sprintf("incidents opened: %d, joined: %d", opened, joined)
 		return s.writeProgress(ctx, tx, r.ID, next)
 	})
 	return s.settled(r, p, next, nil, err)

@@ -298,9 +298,9 @@ func resultText(alerts, opened, joined, results int) string {
 		if results == 0 {
 			return "no results"
 		}
-		return fmt.Sprintf("%d results, nothing new", results)
+		return fmt.Sprintf("results: %d, nothing new", results)
 	}
-	return fmt.Sprintf("%d alerts, %d incidents opened, %d joined", alerts, opened, joined)
+	return fmt.Sprintf("alerts: %d, incidents opened: %d, joined: %d", alerts, opened, joined)
 }
 
 // settled takes a committed progress over, or forgets a run that somebody else was faster with.
