@@ -45,8 +45,8 @@ query from standard input.`,
 			var result *query.Result
 			var err error
 			switch {
-			case (dir == "") == (server == ""):
-				return usageError{errors.New("name either the data folder with --data or the server with --server")}
+			case server != "" && cmd.Flags().Changed("data"):
+				return usageError{errors.New("name either the data folder with --data or the server with --server, not both")}
 			case server != "":
 				if token == "" {
 					token = os.Getenv("OTUS_TOKEN")
@@ -70,7 +70,7 @@ query from standard input.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&dir, "data", "", "data folder to ask")
+	cmd.Flags().StringVar(&dir, "data", defaultDir, "data folder to ask")
 	cmd.Flags().StringVar(&server, "server", "", "server to ask, such as https://soc.example:8443")
 	cmd.Flags().StringVar(&token, "token", "", "API token for --server (or the environment's OTUS_TOKEN)")
 	cmd.Flags().StringVar(&ca, "ca", "", "PEM file of an authority to trust for --server")

@@ -24,29 +24,30 @@ type tokens interface {
 
 func newToken(env environment) *cobra.Command {
 	var dir string
-	root := &cobra.Command{Use: "token", Short: "Make, list and take away API tokens"}
-	root.PersistentFlags().StringVar(&dir, "data", "", "data folder of the otus the tokens are for")
+	root := &cobra.Command{Use: "token", Short: "Make, list and take away API tokens", Args: noArgs,
+		Long: "Make an API token and print it, once. The subcommands list tokens and take them away."}
+	root.PersistentFlags().StringVar(&dir, "data", defaultDir, "data folder of the otus the tokens are for")
 	with := func(do func(context.Context, tokens) error) func(*cobra.Command, []string) error {
 		return func(cmd *cobra.Command, _ []string) error { return withTokens(cmd.Context(), env, dir, do) }
 	}
 
 	var name, role string
 	var days int
-	create := &cobra.Command{Use: "create --name NAME --role ROLE", Short: "Make a token and print it, once", Args: noArgs,
-		RunE: with(func(ctx context.Context, t tokens) error {
-			if name == "" {
-				return usageError{errors.New("--name is missing: say what the token is for")}
-			}
-			_, secret, err := t.create(ctx, name, role, days)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintln(env.out, secret)
-			return nil
-		})}
-	create.Flags().StringVar(&name, "name", "", "what the token is for")
-	create.Flags().StringVar(&role, "role", "Reader", strings.Join(access.RoleNames(), ", "))
-	create.Flags().IntVar(&days, "days", 0, "days until it expires; 0 is never")
+	make := with(func(ctx context.Context, t tokens) error {
+		_, secret, err := t.create(ctx, name, role, days)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(env.out, secret)
+		return nil
+	})
+	create := &cobra.Command{Use: "create", Short: "Make a token and print it, once", Args: noArgs, RunE: make}
+	root.RunE = make
+	for _, cmd := range []*cobra.Command{root, create} {
+		cmd.Flags().StringVar(&name, "name", "command line", "what the token is for")
+		cmd.Flags().StringVar(&role, "role", "Reader", strings.Join(access.RoleNames(), ", "))
+		cmd.Flags().IntVar(&days, "days", 0, "days until it expires; 0 is never")
+	}
 
 	list := &cobra.Command{Use: "list", Short: "List tokens, without their secrets", Args: noArgs,
 		RunE: with(func(ctx context.Context, t tokens) error {
@@ -82,9 +83,6 @@ func newToken(env environment) *cobra.Command {
 
 // withTokens asks the otus that holds dir, or opens its files where none does.
 func withTokens(ctx context.Context, env environment, dir string, do func(context.Context, tokens) error) error {
-	if dir == "" {
-		return usageError{errors.New("--data is missing: name the data folder")}
-	}
 	release, err := lockDir(dir)
 	if errors.Is(err, errHeld) {
 		return do(ctx, remoteTokens{localClient(dir)})

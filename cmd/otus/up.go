@@ -20,6 +20,9 @@ import (
 	"github.com/otus-project/otus/sensor"
 )
 
+// defaultDir is the data folder where --data names none.
+const defaultDir = "otus-data"
+
 // upOptions are the flags of up and demo.
 type upOptions struct {
 	dir             string
@@ -64,10 +67,11 @@ type checked struct {
 	pace float64
 	mode event.SensorMode
 	ids  func(name string) string
+	now  time.Time // of the start
 }
 
 func (o upOptions) check(now time.Time) (*checked, error) {
-	c := &checked{upOptions: o}
+	c := &checked{upOptions: o, now: now}
 	switch o.at {
 	case "":
 	case "original":
@@ -98,9 +102,6 @@ func (o upOptions) check(now time.Time) (*checked, error) {
 	}
 	if len(o.learn) > 0 && len(o.replay) == 0 {
 		return nil, usageError{errors.New("--learn needs --replay: name the capture that is compared with what was learnt")}
-	}
-	if o.dir == "" && !o.demo {
-		return nil, usageError{errors.New("--data is missing: name the folder that keeps everything")}
 	}
 	if err := loopbackOnly(o.listen); err != nil {
 		return nil, err
@@ -142,9 +143,9 @@ func loopbackOnly(listen string) error {
 }
 
 func newUp(env environment) *cobra.Command {
-	o := upOptions{speed: "max"}
+	o := upOptions{speed: "max", dir: defaultDir}
 	cmd := &cobra.Command{
-		Use: "up --data DIR", Short: "Run sensor, fleet, log tables, rules, incidents and pages", Args: noArgs,
+		Use: "up", Short: "Run sensor, fleet, log tables, rules, incidents and pages", Args: noArgs,
 		Long: `Run everything in one process: sensor, fleet, log tables, rules, incidents and pages.
 
 Frames come from --interface, or from captures with --replay. Without either the sensor is idle and waits for
@@ -240,8 +241,13 @@ func plan(c *checked, learn, replay []string) ([]sensor.Replay, error) {
 		}
 		if len(learn) > 0 {
 			r.Mode = event.ModeOperational
-			if at := c.when.At; !at.IsZero() { // what was learnt ends where the rest begins
-				todo[0].When.At = at.Add(-r.Last.Sub(r.First) - time.Second)
+			// What was learnt ends where the rest begins: the sensor's time never runs backwards.
+			end := c.when.At
+			if end.IsZero() && c.pace == 0 {
+				end = c.now // no later than the instant the last frame then gets
+			}
+			if !end.IsZero() {
+				todo[0].When.At = end.Add(-r.Last.Sub(r.First) - time.Second)
 			}
 		}
 		todo = append(todo, r)
@@ -278,15 +284,15 @@ func runUp(ctx context.Context, env environment, c *checked, planned func(*check
 			return err
 		}
 	}
-	if err := announce(ctx, env.err, h, servers, env.now().Sub(started)); err != nil {
+	if err := announce(ctx, env.err, h, servers, c.dir, env.now().Sub(started)); err != nil {
 		return err
 	}
 	return h.runSensor(ctx, env, c, planned)
 }
 
 // announce tells where the pages are and prints the one-time sign-in link.
-func announce(ctx context.Context, w io.Writer, h *houses, s *servers, took time.Duration) error {
-	fmt.Fprintf(w, "otus %s ready in %.1f s\n", version, took.Seconds())
+func announce(ctx context.Context, w io.Writer, h *houses, s *servers, dir string, took time.Duration) error {
+	fmt.Fprintf(w, "otus %s ready in %.1f s\n  data     %s\n", version, took.Seconds(), dir)
 	if s.plainURL == "" && s.tlsURL == "" {
 		return nil
 	}
