@@ -4,7 +4,7 @@ import { csv } from './export';
 import { kqlString, logsUrl } from './link';
 import { bytes, number, plural, short } from './number';
 import { ago, fullTime, isoDuration, meanTime, shortTime, span, timeOfDay } from './time.svelte';
-import { engineWord, initials, spaced, statusWord } from './words';
+import { engineWord, initials, spaced, statusWord, underDoNot } from './words';
 
 const now = Date.parse('2026-11-22T02:34:06Z'); // a Sunday
 
@@ -37,6 +37,7 @@ describe('times, in UTC', () => {
     expect(isoDuration('PT5M')).toBe('5 minutes');
     expect(isoDuration('P1DT1H')).toBe('1 day 1 hour');
     expect(isoDuration('5m')).toBe('5m');
+    expect(isoDuration('PT0S')).toBe('');
   });
 });
 
@@ -60,6 +61,7 @@ describe('words', () => {
     expect(initials('Maren Okafor')).toBe('MO');
     expect(initials('')).toBe('?');
     expect(statusWord('InProgress')).toBe('Active');
+    expect(['Do not scan back', 'Restart the PLC'].map(underDoNot)).toEqual(['Scan back', 'Restart the PLC']);
   });
 });
 

@@ -122,7 +122,7 @@ export function meanTime(seconds: number | null): { value: string; unit: string 
   return { value: (seconds / 3600).toFixed(1), unit: 'h' };
 }
 
-/** ISO 8601 duration as words: "PT5M" is "5 minutes"; what is not one comes back as it is. */
+/** ISO 8601 duration as words: "PT5M" is "5 minutes", zero is ""; what is not one comes back as it is. */
 export function isoDuration(iso: string): string {
   const m = /^P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?$/.exec(iso);
   if (!m) return iso;
@@ -131,5 +131,5 @@ export function isoDuration(iso: string): string {
     const n = Number(m[i + 1] ?? 0);
     return n === 0 ? [] : [`${n} ${name}${n === 1 ? '' : 's'}`];
   });
-  return parts.length === 0 ? iso : parts.join(' ');
+  return parts.join(' ');
 }

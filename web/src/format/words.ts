@@ -91,6 +91,17 @@ export function statusClass(status: string): 'new' | 'active' | 'closed' {
   return 'closed';
 }
 
+/** A protocol's name where there is one; GENERIC says that none applies. */
+export function protocolWord(protocol: string): string {
+  return protocol === 'GENERIC' ? '' : protocol;
+}
+
+/** "do not scan back" under the heading "Do not" reads "Scan back". */
+export function underDoNot(point: string): string {
+  const rest = point.replace(/^(do not|don't|never) /i, '');
+  return (rest[0]?.toUpperCase() ?? '') + rest.slice(1);
+}
+
 /** Product words for the same three states: InProgress is Active on the page. */
 export function statusWord(status: string): string {
   return status === 'InProgress' ? 'Active' : status;

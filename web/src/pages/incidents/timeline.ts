@@ -1,7 +1,7 @@
 // One story out of alerts, changes and comments, oldest first.
 
 import type { IncidentDetail, Severity } from '../../api/client';
-import { severityWord } from '../../format/words';
+import { protocolWord, severityWord } from '../../format/words';
 
 export interface TimelineEvent {
   id: string;
@@ -23,7 +23,7 @@ export function timeline(incident: IncidentDetail): TimelineEvent[] {
   const events: TimelineEvent[] = [];
   for (const a of incident.alerts) {
     const ends = [a.source?.name || a.source?.address, a.destination?.name || a.destination?.address].filter((x) => x).join(' → ');
-    events.push({ id: `alert ${a.systemAlertId}`, time: a.startTime, title: a.name, detail: [ends, a.protocol].filter((x) => x !== '').join(', '), severity: a.severity, icon: 'alert', person: false });
+    events.push({ id: `alert ${a.systemAlertId}`, time: a.startTime, title: a.name, detail: [ends, protocolWord(a.protocol)].filter((x) => x !== '').join(', '), severity: a.severity, icon: 'alert', person: false });
     if (a.count > 1 && a.endTime !== a.startTime) {
       events.push({ id: `again ${a.systemAlertId}`, time: a.endTime, title: `Seen again, ${a.count}× by now`, detail: a.name, severity: null, icon: 'alert', person: false });
     }
