@@ -306,7 +306,6 @@ func TestCommandsReachARemoteSensor(t *testing.T) {
 	})
 	r.append(10)
 	r.drain(loop)
-	began := time.Now()
 	if err := r.fleet.Command(t.Context(), "1", "alert", event.ActionClose, "ann", start); err != nil {
 		t.Fatal(err)
 	}
@@ -322,9 +321,6 @@ func TestCommandsReachARemoteSensor(t *testing.T) {
 		case <-time.After(10 * time.Second):
 			t.Fatalf("command %d did not come", id)
 		}
-	}
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("commands took %s", took)
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		s, err := r.fleet.Sensor(t.Context(), r.id)

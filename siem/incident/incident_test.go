@@ -636,8 +636,8 @@ func TestRunSyncsAtOnce(t *testing.T) {
 		if a, _, _ := fleet.AlertState(ctx, "a1"); a.Status == event.AlertActive {
 			break
 		}
-		if time.Since(began) > syncSoonest/2 {
-			t.Fatal("no command within half a second")
+		if time.Since(began) > time.Minute {
+			t.Fatal("no command within a minute")
 		}
 		time.Sleep(time.Millisecond)
 	}

