@@ -9,7 +9,7 @@ STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Packages where goroutines meet; the race detector runs on these.
 RACE := ./event/... ./sensor/spool/... ./sensor/uplink/... ./sensor ./fleet/... ./siem/... ./cmd/otus/...
 
-.PHONY: demo test check lint race bench build web web-test sensor generate kql-score clean
+.PHONY: demo test check lint race bench build web web-test sensor generate kill-test kql-score clean
 
 demo: build ## build everything and run the simulated plant: http://127.0.0.1:8080
 	bin/otus demo
@@ -54,6 +54,9 @@ race:
 
 bench: web ## benchmarks; ratios within one run are what counts
 	go test -run '^$$' -bench . -benchmem -timeout 30m ./...
+
+kill-test: ## kill otus fifty times at times spread over a run, and compare
+	OTUS_KILLS=50 go test -count=1 -timeout 60m -run TestKill -v ./cmd/otus
 
 kql-score: ## how many of the recorded answers and real queries the KQL engine gets right
 	go test -count=1 -run 'TestScore' -v ./kql/... ./cmd/kqlcases/... | grep -v '^=== '

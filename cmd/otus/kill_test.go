@@ -33,7 +33,7 @@ func TestKillLosesNothingAndDoublesNothing(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("OTUS_KILLS")); err == nil {
 		kills = n
 	}
-	capture := exceptions(t, 240, 10*time.Millisecond)
+	capture := exceptions(t, 240, 20*time.Millisecond)
 	want, _, length := runWithKill(t, capture, 0)
 	if len(want.alerts) < 240 || len(want.incidents) != 240 {
 		t.Fatalf("undisturbed: %d alert rows, %d incidents, want 240 incidents", len(want.alerts), len(want.incidents))
@@ -120,7 +120,7 @@ func runWithKill(t *testing.T, capture string, after time.Duration) (o outcome, 
 		if left := person.pass(ctx, c); left != 0 {
 			return fmt.Errorf("%d changes left", left)
 		}
-		return inStep(ctx, c)
+		return inStep(ctx, c, len(person.finished))
 	})
 	p.stop()
 	return readOutcome(t, filepath.Join(dir, "data")), busy, length
@@ -216,8 +216,16 @@ func (a *analyst) pass(ctx context.Context, c *client) (left int) {
 	return left
 }
 
-// inStep reports alerts whose status has not reached the sensor and come back.
-func inStep(ctx context.Context, c *client) error {
+// inStep reports changes of incidents that are not in the log yet, and alerts whose status has not reached the sensor
+// and come back.
+func inStep(ctx context.Context, c *client, changed int) error {
+	incidents, err := c.query(ctx, `SecurityIncident | summarize arg_max(LastModifiedTime, *) by IncidentNumber | where Status != "New" | count`)
+	if err != nil {
+		return err
+	}
+	if n := incidents.Rows[0][0]; fmt.Sprint(n) != strconv.Itoa(changed) {
+		return fmt.Errorf("%v changed incidents in the log, want %d", n, changed)
+	}
 	rows, err := c.query(ctx, `SecurityIncident | summarize arg_max(LastModifiedTime, *) by IncidentNumber
 		| mv-expand Alert = AlertIds | extend SystemAlertId = tostring(Alert)
 		| join kind=inner (SecurityAlert | where ProviderName == "IoTSecurity" | summarize arg_max(TimeGenerated, *) by SystemAlertId) on SystemAlertId
