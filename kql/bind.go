@@ -40,6 +40,7 @@ type binder struct {
 const (
 	maxOperators = 20000
 	maxCalls     = 100 // nesting of calls of user functions
+	maxColumns   = 40000
 )
 
 func newBinder(text string, o Options, r *report) *binder {
@@ -235,6 +236,11 @@ func (b *binder) pipeline(p *pipeline) *relation {
 		b.row = nil
 		if rel != nil {
 			rel.carried = nil
+			if len(rel.columns) > maxColumns {
+				b.fail(CodeLimit, op.span(), "", "the rows have more than %d columns", maxColumns)
+				rel = nil
+				break
+			}
 			if _, isAs := op.(*asOp); !isAs {
 				rel.table = ""
 			}
@@ -245,13 +251,13 @@ func (b *binder) pipeline(p *pipeline) *relation {
 }
 
 func (s *exprSource) bindSource(b *binder) *relation {
+	if n, ok := s.Expr.(nameExpr); ok && b.scope.find(n.Name) == nil && b.o.Catalog.Table(n.Name) == nil {
+		b.missingTable(n)
+		return nil
+	}
 	v, rel := b.any(s.Expr)
 	if rel != nil {
 		return rel
-	}
-	if n, ok := s.Expr.(nameExpr); ok && v.Type == schema.Unknown && v.Expr == nil {
-		_ = n
-		return nil
 	}
 	// A value by itself is a query of one row.
 	name := "print_0"

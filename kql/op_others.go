@@ -417,7 +417,7 @@ func partitionDecl() *declaration {
 		parse: func(p *parser, _ string, at Span) operator {
 			o := &blockOp{Word: "partition", Params: p.parameters()}
 			p.expectWord("by")
-			o.By = p.expr()
+			o.By = p.parameterValue()
 			switch {
 			case p.is("("):
 				o.Body = p.subquery()

@@ -152,6 +152,8 @@ func (p *parser) skipTo(stops ...string) {
 				if nesting < 0 {
 					return
 				}
+				p.advance()
+				continue
 			}
 			if nesting == 0 {
 				for _, s := range stops {

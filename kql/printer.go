@@ -253,7 +253,7 @@ func (e *callExpr) print(p *printer) {
 			p.word(a.Name)
 			p.glue("=")
 		}
-		if q, ok := a.Value.(*pipeExpr); ok {
+		if q, ok := a.Value.(*pipeExpr); ok && len(e.Args) == 1 {
 			q.Pipe.print(p)
 			continue
 		}
@@ -326,7 +326,7 @@ func (e *inExpr) print(p *printer) {
 		if i > 0 {
 			p.text(",")
 		}
-		if q, ok := x.(*pipeExpr); ok {
+		if q, ok := x.(*pipeExpr); ok && len(e.List) == 1 {
 			q.Pipe.print(p)
 			continue
 		}

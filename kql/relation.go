@@ -165,9 +165,28 @@ func (b *binder) finish(r *relation) *sqlgen.Select {
 	for i := range r.columns {
 		r.columns[i].raw = ""
 	}
+	if s := r.asIs(); s != nil {
+		s.OrderBy = order
+		return s
+	}
 	s := b.selection(r)
 	s.OrderBy = order
 	return s
+}
+
+// asIs gives the relation's source if that is a SELECT of just the relation's columns, or nil.
+func (r *relation) asIs() *sqlgen.Select {
+	from, ok := r.from.(*sqlgen.Select)
+	if !ok || len(r.where) > 0 || len(from.Items) != len(r.columns) || from.Limit != nil || len(from.OrderBy) > 0 {
+		return nil
+	}
+	for i, c := range r.columns {
+		if alias, ok := c.plain(); !ok || alias != from.Items[i].Alias {
+			return nil
+		}
+	}
+	s := *from
+	return &s
 }
 
 func (r *relation) shows(alias string) bool {

@@ -1,6 +1,8 @@
 package function
 
 import (
+	"strings"
+
 	"github.com/otus-project/otus/kql/schema"
 	"github.com/otus-project/otus/kql/sqlgen"
 )
@@ -14,7 +16,7 @@ func aggregates() []*Function {
 			return write(c, c.Args[0], func(e sqlgen.Expr) sqlgen.Expr { return e })
 		}}
 		conditional := &Function{Name: name + "if", Signatures: signatures(expr, ", condition:bool", result), Naming: PrefixedName, Doc: doc + " Counts only rows where a condition holds.",
-			Example: example[:len(example)-1] + ", true)", SQL: func(c *Call) sqlgen.Expr {
+			Example: name + "if(x, true)", SQL: func(c *Call) sqlgen.Expr {
 				return write(c, c.Args[0], func(e sqlgen.Expr) sqlgen.Expr { return c.Op("filter", e, c.As(1, schema.Bool)) })
 			}}
 		return []*Function{plain, conditional}
@@ -81,7 +83,7 @@ func aggregates() []*Function {
 		list = append(list, &Function{Name: bit.name, Signatures: "expr:integer -> param0", Naming: FirstName, Doc: "Joins the bits of values.", Example: bit.name + "(x)", SQL: duckNull(bit.sql + "($1)")})
 	}
 	lists := func(name, prefix, extra, doc string, hidden, nulls, distinct bool) {
-		list = append(list, &Function{Name: name, Signatures: "expr:scalar" + extra + " -> dynamic", Naming: PrefixedName, Prefix: prefix, Hidden: hidden, Doc: doc, Example: name + "(x)",
+		list = append(list, &Function{Name: name, Signatures: "expr:scalar" + extra + " -> dynamic", Naming: PrefixedName, Prefix: prefix, Hidden: hidden, Doc: doc, Example: name + map[bool]string{true: "(x, true)", false: "(x)"}[strings.HasSuffix(name, "_if")],
 			SQL: func(c *Call) sqlgen.Expr { return makeList(c, nulls, distinct, extra != "" && extra[2] == 'c') }})
 	}
 	size, condition := ", size:integer?", ", condition:bool, size:integer?"
