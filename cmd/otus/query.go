@@ -21,8 +21,8 @@ func newQuery(env environment) *cobra.Command {
 	var maxRows int
 	cmd := &cobra.Command{
 		Use: "query 'KQL'", Short: "Ask the log tables in KQL",
-		Long: `Ask the log tables in KQL: of a data folder, whether an otus runs on it or not, or of a server. "-" reads the
-query from standard input.`,
+		Long: `Ask the log tables in KQL: those of a data folder (--data), whether an otus runs on it or not, or those of a
+server (--server). "-" in place of the query reads it from standard input.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usageError{fmt.Errorf("query needs one argument, the query, in quotes; got %d", len(args))}

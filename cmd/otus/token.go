@@ -24,8 +24,8 @@ type tokens interface {
 
 func newToken(env environment) *cobra.Command {
 	var dir string
-	root := &cobra.Command{Use: "token", Short: "Make, list and take away API tokens", Args: noArgs,
-		Long: "Make an API token and print it, once. The subcommands list tokens and take them away."}
+	root := &cobra.Command{Use: "token", Short: "Make, list and delete API tokens", Args: noArgs,
+		Long: "Make an API token and print it, once. The subcommands list tokens and delete them."}
 	root.PersistentFlags().StringVar(&dir, "data", defaultDir, "data folder of the otus the tokens are for")
 	with := func(do func(context.Context, tokens) error) func(*cobra.Command, []string) error {
 		return func(cmd *cobra.Command, _ []string) error { return withTokens(cmd.Context(), env, dir, do) }
@@ -68,7 +68,7 @@ func newToken(env environment) *cobra.Command {
 		})}
 
 	var id string
-	remove := &cobra.Command{Use: "delete ID", Short: "Take a token away",
+	remove := &cobra.Command{Use: "delete ID", Short: "Delete a token",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usageError{errors.New("token delete needs the token's id, from token list")}

@@ -148,8 +148,8 @@ func newUp(env environment) *cobra.Command {
 		Use: "up", Short: "Run sensor, fleet, log tables, rules, incidents and pages", Args: noArgs,
 		Long: `Run everything in one process: sensor, fleet, log tables, rules, incidents and pages.
 
-Frames come from --interface, or from captures with --replay. Without either the sensor is idle and waits for
-sensors elsewhere to send.`,
+Frames come from --interface, or from captures with --replay. Without either, the sensor inside is idle, and Otus
+waits for what sensors elsewhere send.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := o.check(env.now())
 			if err != nil {

@@ -78,7 +78,7 @@ func (s *server) registerTokens(api huma.API) {
 		}
 		return &body[newToken]{newToken{t, secret}}, nil
 	})
-	huma.Register(api, operation(http.MethodDelete, "/otus/v1/tokens/{id}", "delete-token", "Take a token away", "Access"),
+	huma.Register(api, operation(http.MethodDelete, "/otus/v1/tokens/{id}", "delete-token", "Delete a token", "Access"),
 		func(ctx context.Context, in *struct {
 			ID string `path:"id"`
 		}) (*struct{}, error) {
