@@ -51,7 +51,7 @@ func openJournal(path string) (*journal, error) {
 		j.entries = append(j.entries, e)
 		good += int64(len(line))
 	}
-	if err := f.Truncate(good); err == nil {
+	if err = f.Truncate(good); err == nil {
 		_, err = f.Seek(good, io.SeekStart)
 	}
 	if err != nil {

@@ -143,7 +143,7 @@ func Check(s Spec) error {
 		return fmt.Errorf("read list of plug-ins: %w", err)
 	}
 	if !bytes.Equal(got, want) {
-		return fmt.Errorf("%s is not the list of the folders beside it: run go generate ./sensor/...", path)
+		return fmt.Errorf("%s is not the list of the folders beside it: run go generate for ./sensor", path)
 	}
 	return nil
 }

@@ -315,7 +315,7 @@ type Connection struct {
 	Client, Server Endpoint
 	VLAN           uint16
 	Transport      string    // "tcp", "udp", "icmp"
-	Protocol       *Protocol // nil while, or where, not recognised
+	Protocol       *Protocol `json:"-"` // nil while, or where, not recognised
 	HandshakeSeen  bool      // TCP: the opening was captured; Client is then certain
 	Established    bool      // TCP: SYN and SYN-ACK seen, or data both ways; UDP: both directions seen
 	Refused        bool      // TCP: answered by RST to SYN

@@ -85,7 +85,6 @@ func (r *Runner) store(f *flow) (storedFlow, error) {
 	if f.conn.Protocol != nil {
 		sf.Protocol = f.conn.Protocol.ID
 	}
-	sf.Conn.Protocol = nil
 	if f.reopen {
 		sf.Reopen = &storedReopen{f.reopenSide, f.reopenSeq}
 	}

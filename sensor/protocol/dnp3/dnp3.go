@@ -93,13 +93,6 @@ func (f *frame) outstation() uint16 {
 	return f.source
 }
 
-func (f *frame) master() uint16 {
-	if f.fromMaster() {
-		return f.source
-	}
-	return f.destination
-}
-
 // Parse implements dissect.Parser.
 func (p *Parser) Parse(s dissect.Segment, emit func(*dissect.Message)) int {
 	lost, synced := &p.Lost[s.Direction&1], &p.Synced[s.Direction&1]
