@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sort"
 	"time"
 
 	"github.com/otus-project/otus/kql"
@@ -213,5 +214,6 @@ func readSchema(path string) (*schema.Catalog, error) {
 		}
 		c.Tables = append(c.Tables, t)
 	}
+	sort.Slice(c.Tables, func(i, j int) bool { return c.Tables[i].Name < c.Tables[j].Name })
 	return c, nil
 }
