@@ -17,7 +17,7 @@ func TestZZ(t *testing.T) {
 	}
 	_ = schema.Long
 	_ = tables
-	q, err := kql.Compile(`SecurityAlert | summarize arg_max(tolong(parse_json(ExtendedProperties).Revision), Status) by VendorOriginalId`, kql.Options{Catalog: schema.NewCatalog(tables), Now: time.Now()})
+	q, err := kql.Compile(`SecurityAlert | summarize arg_max(tolong(parse_json(ExtendedProperties).Revision), Status) by VendorOriginalId`, kql.Options{Catalog: tables, Now: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
