@@ -10,10 +10,10 @@ T
 | where TimeGenerated > ago(1d) and s has_any (names)
 | extend p = parse_json(s)
 | where tostring(p.isNew) == "True"
-| summarize n = count(), latest = arg_max(TimeGenerated, *) by g, bin(t, 1h)
+| summarize n = count(), recent = arg_max(TimeGenerated, *) by g, bin(t, 1h)
 | where n > threshold
-| project latest, g, t, device = tostring(p.Device[0].Name)
-| sort by latest desc`
+| project recent, g, t, device = tostring(p.Device[0].Name)
+| sort by recent desc`
 	catalog := fuzzCatalog()
 	b.ReportAllocs()
 	for b.Loop() {

@@ -1,6 +1,7 @@
 package kql
 
 import (
+	"github.com/otus-project/otus/kql/function"
 	"github.com/otus-project/otus/kql/schema"
 	"github.com/otus-project/otus/kql/sqlgen"
 )
@@ -108,6 +109,14 @@ func (b *binder) columns(list []namedExpr, stem string, star func() []column) []
 		out = append(out, c)
 	}
 	return out
+}
+
+// oneColumn binds an expression that fills one column; what fills none is reported and stands for an unknown one.
+func (b *binder) oneColumn(n namedExpr) boundColumn {
+	if list := b.columns([]namedExpr{n}, "Column", nil); len(list) > 0 {
+		return list[0]
+	}
+	return boundColumn{column: column{name: "Column", expr: function.Nothing, null: true}, at: n.Span, fallback: true}
 }
 
 // column gives a value as a column without a name.

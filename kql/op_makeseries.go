@@ -115,7 +115,7 @@ func (o *makeSeriesOp) print(p *printer) {
 func (o *makeSeriesOp) bind(b *binder, in *relation) *relation {
 	b.rowLocal = false
 	keys := b.groupKeys(in, o.By)
-	axis := b.columns([]namedExpr{o.On}, "Column", nil)[0]
+	axis := b.oneColumn(o.On)
 	step := b.scalar(o.Step)
 	var from, to *value
 	bound := func(e Expr) *value {

@@ -283,7 +283,7 @@ func (o *topHittersOp) print(p *printer) {
 // bind gives the columns only: which of equally frequent values Kusto's estimate picks cannot be told.
 func (o *topHittersOp) bind(b *binder, in *relation) *relation {
 	b.refuse(o.Span, "the operator top-hitters")
-	list := b.columns([]namedExpr{o.Of}, "Column", nil)
+	list := []boundColumn{b.oneColumn(o.Of)}
 	name := "approximate_count_" + list[0].name
 	typ := schema.Long
 	if o.By != nil {
