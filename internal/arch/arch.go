@@ -34,6 +34,8 @@ var Rules = []Rule{
 	{Folder: "sensor/stage", CGOFree: true, May: []string{"event", "sensor/packet", "sensor/dissect", "sensor/inventory", "sensor/baseline", "sensor/detect", "sensor/alert"}},
 	{Folder: "sensor/spool", CGOFree: true, May: []string{"event"}},
 	{Folder: "sensor/uplink", CGOFree: true, May: []string{"event", "sensor/spool"}},
+	// Plays text scripts through real stages, for the engines' tests.
+	{Folder: "sensor/scenario", CGOFree: true, May: []string{"event", "sensor/...", "simulate/wire", "internal/..."}},
 	{Folder: "sensor/station", CGOFree: true, May: []string{"event", "sensor", "sensor/packet", "sensor/capture", "sensor/spool", "sensor/uplink"}},
 	{Folder: "sensor", CGOFree: true, May: []string{"event", "sensor/packet", "sensor/capture", "sensor/dissect", "sensor/detect", "sensor/stage", "sensor/spool"}},
 

@@ -69,7 +69,7 @@ func generatedList(folder string) bool {
 func TestImports(t *testing.T) {
 	for _, p := range packages(t) {
 		folder := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, Module), "/")
-		if folder == "" || strings.HasSuffix(folder, "scenario") {
+		if folder == "" {
 			continue
 		}
 		rule, ok := ruleOf(folder)

@@ -10,11 +10,11 @@ import (
 	"testing"
 
 	"github.com/otus-project/otus/event"
-	"github.com/otus-project/otus/internal/scenario"
 	"github.com/otus-project/otus/internal/sharedtest"
 	"github.com/otus-project/otus/sensor/capture"
 	"github.com/otus-project/otus/sensor/engine"
 	"github.com/otus-project/otus/sensor/protocol"
+	"github.com/otus-project/otus/sensor/scenario"
 	"github.com/otus-project/otus/sensor/stage"
 )
 

@@ -3,10 +3,10 @@ package operational_test
 import (
 	"testing"
 
-	"github.com/otus-project/otus/internal/scenario"
 	"github.com/otus-project/otus/sensor/engine"
 	"github.com/otus-project/otus/sensor/engine/operational"
 	"github.com/otus-project/otus/sensor/protocol"
+	"github.com/otus-project/otus/sensor/scenario"
 )
 
 func TestScenarios(t *testing.T) {

@@ -147,7 +147,7 @@ var start = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 func alert(number, revision int, status event.AlertStatus) event.Record {
 	at := start.Add(time.Duration(number)*time.Second + time.Duration(revision)*time.Minute)
 	return event.Record{Kind: event.KindAlert, Alert: &event.Alert{
-		ID: fmt.Sprintf("alert-%d", number), Revision: revision, Type: "function-code-not-supported", Title: "Modbus Exception", Engine: event.EngineMalware,
+		ID: fmt.Sprintf("alert-%d", number), Revision: revision, Type: "function-code-not-supported", Title: "Modbus Exception", Engine: event.EngineProtocolViolation,
 		Severity: event.SeverityHigh, Category: "Illegal Commands", Protocol: "MODBUS", Tactics: []string{"Impact", "Execution"}, Techniques: []string{"T0855"},
 		Status: status, FirstDetection: start, LastDetection: at, LastActivity: at, Published: start, Count: revision,
 		Source:      &event.Endpoint{DeviceID: "hmi", Name: "HMI", Address: "10.0.0.5"},

@@ -73,10 +73,7 @@ func RowOf(w Workspace, e *event.Entry) (table string, row ingest.Row, ok bool) 
 // first row of this alert in the workspace.
 func AlertRow(w Workspace, e *event.Entry, isNew bool) ingest.Row {
 	a := e.Record.Alert
-	compromised := a.Destination
-	if compromised == nil || compromised.Address == "" {
-		compromised = a.Source
-	}
+	compromised := affected(a)
 	return ingest.Row{
 		"TenantId": w.TenantID, "Type": TableAlert, "SourceSystem": "Detection",
 		"TimeGenerated": a.LastActivity, "StartTime": a.FirstDetection, "EndTime": a.LastDetection, "ProcessingEndTime": a.Published,
@@ -91,6 +88,33 @@ func AlertRow(w Workspace, e *event.Entry, isNew bool) ingest.Row {
 		"ConfidenceLevel": "", "ConfidenceScore": nil, "IsIncident": false, "SourceComputerId": "",
 		"WorkspaceSubscriptionId": "", "WorkspaceResourceGroup": "",
 	}
+}
+
+// controllers are the device types that are the affected side of an alert wherever they stand in it: what they answer
+// makes them its source.
+var controllers = map[string]bool{"PLC": true, "RTU": true, "IED": true, "DCS Controller": true}
+
+// affected is the endpoint an alert is about: whoever carries malware, the controller where only one side is one, and
+// otherwise the side that was acted upon.
+func affected(a *event.Alert) *event.Endpoint {
+	known := func(e *event.Endpoint) bool { return e != nil && e.Address != "" }
+	isController := func(e *event.Endpoint) bool {
+		for i := range a.Devices {
+			if d := &a.Devices[i]; d.ID == e.DeviceID {
+				return controllers[d.Type]
+			}
+		}
+		return false
+	}
+	switch {
+	case !known(a.Destination):
+		return a.Source
+	case !known(a.Source):
+		return a.Destination
+	case a.Engine == event.EngineMalware, isController(a.Source) && !isController(a.Destination):
+		return a.Source
+	}
+	return a.Destination
 }
 
 // SystemAlertID is the id of a sensor's alert in a workspace.

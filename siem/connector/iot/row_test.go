@@ -153,7 +153,7 @@ func TestAlertRow(t *testing.T) {
 	e := &f.streams["s"][0]
 	row := AlertRow(workspace, e, true)
 	for column, want := range map[string]any{
-		"ProductName": "Azure Security Center for IoT", "ProviderName": "IoTSecurity", "ProductComponentName": "MALWARE", "Status": "InProgress",
+		"ProductName": "Azure Security Center for IoT", "ProviderName": "IoTSecurity", "ProductComponentName": "PROTOCOL_VIOLATION", "Status": "InProgress",
 		"SystemAlertId": "7a56bb75-6ab4-5dcf-80a9-9a4dc0b55f96", "VendorOriginalId": "alert-1", "AlertName": "Modbus Exception", "AlertType": "function-code-not-supported",
 		"AlertSeverity": "High", "Tactics": "Impact,Execution", "Techniques": `["T0855"]`, "RemediationSteps": `["Look <first>"]`, "CompromisedEntity": "PLC-1",
 		"StartTime": start, "TimeGenerated": start.Add(time.Second + 2*time.Minute), "ProcessingEndTime": start, "IsIncident": false, "SourceSystem": "Detection",
@@ -217,5 +217,26 @@ func TestAlertWithoutDevicesNamesItsAddresses(t *testing.T) {
 	row := AlertRow(workspace, &f.streams["s"][0], true)
 	if got, want := row["Entities"], `[{"Type":"ip","Address":"10.0.0.5"},{"Type":"ip","Address":"10.0.0.9"}]`; got != want {
 		t.Errorf("got %v, want %s", got, want)
+	}
+}
+
+func TestAffectedSide(t *testing.T) {
+	hmi, plc := &event.Endpoint{DeviceID: "hmi", Address: "10.0.0.1"}, &event.Endpoint{DeviceID: "plc", Address: "10.0.0.2"}
+	devices := []event.Device{{ID: "hmi", Type: "HMI"}, {ID: "plc", Type: "PLC"}}
+	for _, c := range []struct {
+		name                string
+		engine              event.Engine
+		source, destination *event.Endpoint
+		want                string
+	}{
+		{"a command goes to the controller", event.EngineOperational, hmi, plc, "plc"},
+		{"an answer comes from the controller", event.EngineProtocolViolation, plc, hmi, "plc"},
+		{"malware is where the traffic starts", event.EngineMalware, hmi, plc, "hmi"},
+		{"a scan has one side", event.EngineAnomaly, hmi, nil, "hmi"},
+	} {
+		a := &event.Alert{Engine: c.engine, Source: c.source, Destination: c.destination, Devices: devices}
+		if got := affected(a); got == nil || got.DeviceID != c.want {
+			t.Errorf("%s: got %+v, want %s", c.name, got, c.want)
+		}
 	}
 }
