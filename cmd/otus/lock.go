@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // errHeld says another otus has the data folder.
@@ -28,6 +30,21 @@ func lockDir(dir string) (release func(), err error) {
 		return nil, fmt.Errorf("lock data folder: %w", err)
 	}
 	return func() { f.Close() }, nil
+}
+
+// lockSoon waits a moment for an otus that is just ending.
+func lockSoon(ctx context.Context, dir string) (release func(), err error) {
+	for range 20 {
+		if release, err = lockDir(dir); !errors.Is(err, errHeld) {
+			return release, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	return nil, err
 }
 
 // socketPath is where a running otus answers the command-line tools of its own machine and user.

@@ -259,7 +259,7 @@ func plan(c *checked, learn, replay []string) ([]sensor.Replay, error) {
 func runUp(ctx context.Context, env environment, c *checked, planned func(*checked, time.Time) ([]sensor.Replay, error)) (err error) {
 	started := env.now()
 	log := slog.New(slog.NewTextHandler(env.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	release, err := lockDir(c.dir)
+	release, err := lockSoon(ctx, c.dir)
 	if err != nil {
 		return err
 	}
