@@ -558,7 +558,7 @@ func (b *binder) watchlist(e *callExpr) *relation {
 	}
 	status := b.fresh("_DTItemStatus")
 	s.Items = append(s.Items, sqlgen.Item{Expr: sqlgen.Column("_DTItemStatus"), Alias: status})
-	s.Qualify = sqlgen.Call{Template: "row_number() OVER (PARTITION BY $1 ORDER BY $2 DESC) = 1", Args: []sqlgen.Expr{sqlgen.Column("_DTItemId"), sqlgen.Column("TimeGenerated")}}
+	s.Qualify = b.d.Op("first_row", sqlgen.Call{Template: "row_number() OVER (PARTITION BY $1 ORDER BY $2 DESC)", Args: []sqlgen.Expr{sqlgen.Column("_DTItemId"), sqlgen.Column("TimeGenerated")}})
 	r.from = s
 	r.where = []sqlgen.Expr{b.d.Op("ne", sqlgen.Column(status), text("Delete"))}
 	return r

@@ -113,6 +113,11 @@ func (b *binder) compare(e *binaryExpr, l, r value, filter bool) value {
 		t = schema.Long
 	case !equality:
 		return b.noOrder(e, l, r)
+	case l.Known && constantBeside(r.Type, l), r.Known && constantBeside(l.Type, r):
+		// A number written beside a text, or a text beside a number, is read as what the column is.
+		if l.Known {
+			t = r.Type
+		}
 	default:
 		b.refuse(e.Span, "the comparison of a %s and a %s (convert one of them)", l.Type, r.Type)
 		return bad
@@ -136,6 +141,21 @@ func (b *binder) compare(e *binaryExpr, l, r value, filter bool) value {
 		return computed(schema.Bool, sql, true)
 	}
 	return computed(schema.Bool, b.d.Op("coalesce", sql, b.d.Op("false")), false)
+}
+
+// constantBeside tells whether a constant can be read as a value of a column's type, a number as a text or the other way.
+func constantBeside(column schema.Type, v value) bool {
+	switch c := v.Value.(type) {
+	case int64:
+		return column == schema.String && isInteger(v.Type)
+	case string:
+		if v.Type != schema.String || !isInteger(column) && column != schema.Real {
+			return false
+		}
+		_, ok := native.ParseLong(c)
+		return ok
+	}
+	return false
 }
 
 // noOrder: texts are compared in order by strcmp() only.

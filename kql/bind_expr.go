@@ -265,8 +265,8 @@ func (b *binder) element(e *indexExpr) value {
 		return named(computed(schema.Dynamic, sqlgen.Call{Template: "kql_get_key($1, $2)", Args: []sqlgen.Expr{x.Expr, key}}, true), name)
 	case schema.Int, schema.Long:
 		if n, ok := i.Value.(int64); ok && i.Known {
-			if n < 0 {
-				b.refuse(e.Index.span(), "a negative element index")
+			if n < 0 { // counted from the end
+				return named(b.read(x, "[#"+native.FormatLong(n)+"]"), name)
 			}
 			return named(b.read(x, "["+native.FormatLong(n)+"]"), name)
 		}

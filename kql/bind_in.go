@@ -193,11 +193,9 @@ func (b *binder) inValues(e *inExpr, fold bool, x value, values []value) sqlgen.
 			continue
 		}
 		if v.Type != t && v.Type != schema.Dynamic && !(isNumeric(v.Type) && isNumeric(t)) {
-			if v.Type == schema.String && v.Known && t != schema.Bool { // "2024-01-01" beside a datetime
-				if c := function.Convert(b.d, v.Arg, t); c != nil {
-					list = append(list, c)
-					continue
-				}
+			if v.Known && constantBeside(t, v) {
+				list = append(list, b.as(v, t, e.Span))
+				continue
 			}
 			b.refuse(e.Span, "%s with a %s and a %s", e.Op, t, v.Type)
 			return function.Nothing

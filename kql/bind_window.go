@@ -117,6 +117,10 @@ func (w windowCall) rowNumber() value {
 	} else {
 		n = w.over("row_number() OVER (PARTITION BY $1$o)", run)
 	}
+	n = w.b.d.Op("number", n)
+	if start == 1 {
+		return computed(schema.Long, n, false)
+	}
 	return computed(schema.Long, w.b.d.Op("add", n, longParam(start-1)), false)
 }
 

@@ -123,10 +123,7 @@ func (o *parseOp) bind(b *binder, in *relation) *relation {
 		b.fail(CodeLiteral, o.Span, "", "the pattern is not valid: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 		ok = false
 	}
-	if !ok || len(columns) > 9 {
-		if ok {
-			b.refuse(o.Span, "parse with more than nine columns")
-		}
+	if !ok {
 		for _, part := range columns {
 			added = append(added, boundColumn{column: column{name: part.Column.Name, typ: part.Type, expr: function.Nothing, null: true}, at: part.Column.Span, named: true})
 		}
@@ -141,7 +138,11 @@ func (o *parseOp) bind(b *binder, in *relation) *relation {
 	s.Items = append(s.Items, sqlgen.Item{Expr: b.d.Op("regex", subject, re), Alias: matched})
 	for i, part := range columns {
 		texts[i] = b.fresh(part.Column.Name)
-		s.Items = append(s.Items, sqlgen.Item{Expr: sqlgen.Call{Template: "regexp_extract($1, $2, " + itoa(i+1) + ")", Args: []sqlgen.Expr{subject, re}}, Alias: texts[i]})
+		template := "regexp_extract($1, $2, " + itoa(i+1) + ")"
+		if i >= 9 { // the store's own function knows nine groups
+			template = "kql_extract($2, " + itoa(i+1) + ", $1)"
+		}
+		s.Items = append(s.Items, sqlgen.Item{Expr: sqlgen.Call{Template: template, Args: []sqlgen.Expr{subject, re}}, Alias: texts[i]})
 	}
 	in.from, in.where = s, nil
 	fits := sqlgen.Expr(sqlgen.Column(matched))

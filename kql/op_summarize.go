@@ -178,7 +178,7 @@ func (b *binder) argRows(in *relation, n namedExpr, keys []boundColumn) *relatio
 	if len(partition) > 0 {
 		over += "PARTITION BY $*"
 	}
-	outer.Qualify = sqlgen.Call{Template: "$1 = 1", Args: []sqlgen.Expr{sqlgen.Ordered{Call: sqlgen.Call{Template: over + "$o)", Args: partition}, Keys: order}}}
+	outer.Qualify = b.d.Op("first_row", sqlgen.Ordered{Call: sqlgen.Call{Template: over + "$o)", Args: partition}, Keys: order})
 	out.from = outer
 	if len(keys) == 0 { // over no rows there is still one result row
 		b.refuseEmpty(out)

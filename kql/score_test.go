@@ -293,24 +293,7 @@ func sameValue(a, b any, tolerance float64) bool {
 
 // TestScoreCorpus binds real queries against the tables they name.
 func TestScoreCorpus(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(sharedtest.Dir(t), "kql", "corpus-schema.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var s struct{ Tables map[string][][2]string }
-	if err := json.Unmarshal(text, &s); err != nil {
-		t.Fatal(err)
-	}
-	catalog := &schema.Catalog{}
-	for name, columns := range s.Tables {
-		table := &schema.Table{Name: name}
-		for _, c := range columns {
-			typ, _ := schema.ParseType(c[1])
-			table.Columns = append(table.Columns, schema.Column{Name: c[0], Type: typ})
-		}
-		catalog.Tables = append(catalog.Tables, table)
-	}
-	sort.Slice(catalog.Tables, func(i, j int) bool { return catalog.Tables[i].Name < catalog.Tables[j].Name })
+	catalog := corpusCatalog(t)
 	queries := readLines[struct {
 		ID, Query string
 		Columns   [][2]string
@@ -340,4 +323,28 @@ func TestScoreCorpus(t *testing.T) {
 	if accepted*1000 < n*990 || same*1000 < n*970 {
 		t.Error("want at least 99 % accepted and 97 % with the official columns")
 	}
+}
+
+// corpusCatalog reads the tables that the corpus names.
+func corpusCatalog(t *testing.T) *schema.Catalog {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(sharedtest.Dir(t), "kql", "corpus-schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s struct{ Tables map[string][][2]string }
+	if err := json.Unmarshal(text, &s); err != nil {
+		t.Fatal(err)
+	}
+	catalog := &schema.Catalog{}
+	for name, columns := range s.Tables {
+		table := &schema.Table{Name: name}
+		for _, c := range columns {
+			typ, _ := schema.ParseType(c[1])
+			table.Columns = append(table.Columns, schema.Column{Name: c[0], Type: typ})
+		}
+		catalog.Tables = append(catalog.Tables, table)
+	}
+	sort.Slice(catalog.Tables, func(i, j int) bool { return catalog.Tables[i].Name < catalog.Tables[j].Name })
+	return catalog
 }
