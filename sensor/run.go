@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"time"
 
@@ -161,10 +162,9 @@ func (s *Sensor) leaveReplay() error {
 			s.sequence = records[i].Sequence + 1
 		}
 	}
-	for _, c := range s.journal.due(s.position, s.command) {
+	for _, c := range s.journal.due(math.MaxUint64, s.command) { // their frames will not come again
 		s.apply(c)
 	}
-	s.command = max(s.command, s.journal.last())
 	return nil
 }
 

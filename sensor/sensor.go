@@ -149,9 +149,11 @@ func (s *Sensor) Close() error {
 	return errors.Join(err, s.journal.close())
 }
 
-// catchingUp reports that the sensor has not yet derived again all that had left it before a crash. The fleet may know
-// alerts that the stages do not know yet.
-func (s *Sensor) catchingUp() bool { return s.resumable() && s.sequence <= s.known }
+// catchingUp reports that the sensor has not yet done again all that it had done before a crash: the fleet may know
+// alerts that the stages do not know yet, and commands in the journal must take effect before newer ones.
+func (s *Sensor) catchingUp() bool {
+	return s.resumable() && (s.sequence <= s.known || s.journal.pendingAfter(s.command))
+}
 
 // resumable reports a replay that was cut short: its next run derives again what came after the checkpoint.
 func (s *Sensor) resumable() bool { return s.source.Key != "" }

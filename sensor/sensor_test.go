@@ -376,3 +376,88 @@ func TestDamagedStateIsRefused(t *testing.T) {
 		t.Errorf("open: %v, want an error that names the checksum", err)
 	}
 }
+
+// TestJournaledCommandComesBeforeNewerOnes cuts a replay short right after a command was journaled, and gives the
+// restarted sensor a newer one at once: both must take effect, the older first.
+func TestJournaledCommandComesBeforeNewerOnes(t *testing.T) {
+	_, attack := plant(t)
+	todo, err := sensor.NewReplay([]string{attack}, 0, sensor.ReplayTime{At: noon})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A run that is left alone tells the alerts there will be.
+	whole := newRig(t)
+	s := whole.open(nil)
+	if err := s.Replay(context.Background(), todo); err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	records, err := whole.spool.ReadFrom(1, 1<<20, 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range records {
+		if a := records[i].Alert; a != nil && a.Revision == 1 {
+			ids = append(ids, a.ID)
+		}
+	}
+	if len(ids) < 4 {
+		t.Fatalf("only %d alerts", len(ids))
+	}
+
+	r := newRig(t)
+	s = r.open(nil)
+	// Paced, so that the command finds the replay half way through; the rig's clock makes it quick.
+	todo.Speed = 20
+	ctx, cancel := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- s.Replay(ctx, todo) }()
+	waitFor(t, r.spool, ids[0])
+	if err := s.Deliver(ctx, []event.Command{{ID: 1, Action: event.ActionClose, AlertID: ids[0], Time: noon}}); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	<-ran
+	r.spool.Close()
+
+	s = r.open(nil)
+	todo.Speed = 0
+	ctx, cancel = context.WithCancel(context.Background())
+	defer cancel()
+	delivered := make(chan error, 1)
+	go func() {
+		delivered <- s.Deliver(ctx, []event.Command{{ID: 2, Action: event.ActionSetActive, AlertID: ids[len(ids)-1], Time: noon}})
+	}()
+	if err := s.Replay(ctx, todo); err != nil {
+		t.Fatal(err)
+	}
+	idle := make(chan error, 1)
+	go func() { idle <- s.Idle(ctx) }()
+	if err := <-delivered; err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	<-idle
+	found := alerts(t, r)
+	if a := found[ids[0]]; a.Status != event.AlertClosed {
+		t.Errorf("the command from before the restart: alert is %s, want Closed", a.Status)
+	}
+}
+
+// waitFor waits until an alert is in the spool.
+func waitFor(t *testing.T, s *spool.Spool, id string) {
+	t.Helper()
+	for range 10_000 {
+		records, err := s.ReadFrom(1, 1<<20, 1<<30)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range records {
+			if a := records[i].Alert; a != nil && a.ID == id {
+				return
+			}
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Fatalf("alert %s never came", id)
+}

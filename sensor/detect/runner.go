@@ -115,17 +115,20 @@ func (s *Set) Quiet() bool {
 func (s *Set) Failures() uint64 { return s.failures }
 
 // Observe shows o to every engine, in order, and hands on the findings that pass: of a type that is switched on,
-// and about OT unless the engine is malware or the alert is about the sensor itself.
+// and about OT unless the engine is malware or the alert is about the sensor itself. raise may lead to a further
+// Observe: what is learnt from one finding is an observation itself.
 func (s *Set) Observe(o *Observation, raise func(Finding)) {
 	s.current, s.found = o, s.found[:0]
 	for n, r := range s.runners {
 		s.engine = s.o.Engines[n]
 		s.observe(r, o)
 	}
-	s.current = nil
-	for n := range s.found {
-		raise(s.found[n])
+	found := s.found
+	s.current, s.found = nil, nil // a further Observe starts its own list
+	for n := range found {
+		raise(found[n])
 	}
+	s.found = found[:0]
 }
 
 func (s *Set) observe(r Runner, o *Observation) {
