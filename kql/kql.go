@@ -73,7 +73,7 @@ func Compile(text string, o Options) (*Query, error) {
 		s.Limit = sqlgen.Param{Value: int64(o.MaxRows) + 1, Kind: sqlgen.Long}
 	}
 	s.With = b.with
-	statement, err := b.d.Write(s)
+	statement, err := b.d.Write(sqlgen.Prune(s))
 	if errors.Is(err, sqlgen.ErrTooLarge) {
 		b.report.add(CodeLimit, Span{0, len(text)}, "", "%s", err.Error())
 		return nil, b.report.err()
