@@ -59,8 +59,7 @@ func (b *binder) call(e *callExpr) value {
 }
 
 func (b *binder) scalarArgument(e Expr) value {
-	if s, ok := e.(*starExpr); ok {
-		_ = s
+	if _, ok := e.(*starExpr); ok {
 		return unknown()
 	}
 	return b.scalar(e)

@@ -213,7 +213,7 @@ func (b *binder) join(kind string, left, right *relation, keys []joinKey) *relat
 	l, r := b.selection(left), b.selection(right)
 	if kind == "innerunique" {
 		for _, k := range keys {
-			l.DistinctOn = append(l.DistinctOn, leftKey(l, k.left))
+			l.DistinctOn = append(l.DistinctOn, k.left)
 		}
 	}
 	j := &sqlgen.Join{Left: l, Right: r, On: b.joinOn(keys)}
@@ -242,9 +242,6 @@ func (b *binder) join(kind string, left, right *relation, keys []joinKey) *relat
 	out.columns = append(out.columns, rightColumns...)
 	return out
 }
-
-// leftKey gives a key as it is called inside the left side's own SELECT.
-func leftKey(_ *sqlgen.Select, key sqlgen.Expr) sqlgen.Expr { return key }
 
 // outerSide: rows without a partner have nulls, and empty texts.
 func (b *binder) outerSide(columns []column) {

@@ -130,7 +130,6 @@ func (o *parseOp) bind(b *binder, in *relation) *relation {
 		return b.extend(in, nil, added)
 	}
 	// The match is computed once, in a subquery; the columns read its groups.
-	b.rowLocal = b.rowLocal && true
 	matched := b.fresh("matched")
 	texts := make([]string, len(columns))
 	s := b.selection(in)
@@ -328,7 +327,7 @@ func (o *parseKVOp) bind(b *binder, in *relation) *relation {
 	}
 	pairs := b.fresh("pairs")
 	s := b.selection(in)
-	s.Items = append(s.Items, sqlgen.Item{Expr: sqlgen.Call{Template: "kql_parse_kv($1, $2, $3, $4, $5, FALSE)",
+	s.Items = append(s.Items, sqlgen.Item{Expr: sqlgen.Call{Template: "kql_parse_kv($1, $2, $3, $4, $5)",
 		Args: []sqlgen.Expr{subject, text(settings["pair_delimiter"]), text(settings["kv_delimiter"]), text(settings["quote"]), text(settings["escape"])}}, Alias: pairs})
 	in.from, in.where = s, nil
 	var added []boundColumn

@@ -62,11 +62,3 @@ func operatorTable() *operatorSet {
 	})
 	return &operatorAll
 }
-
-// needRows replaces the current row for binding the expressions of a nested list.
-func (b *binder) withRow(r *relation, f func()) {
-	row := b.row
-	b.row = r
-	f()
-	b.row = row
-}

@@ -241,8 +241,3 @@ func (b *binder) copyOf(r *relation) *relation {
 	c.from = outer
 	return c
 }
-
-// unordered forgets the order of the rows.
-func (r *relation) unordered() {
-	r.order, r.serialized = nil, false
-}

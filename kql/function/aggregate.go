@@ -202,7 +202,7 @@ func makeList(c *Call, nulls, distinct, conditional bool) sqlgen.Expr {
 		}
 		size = min(n, size)
 	}
-	value := x.Expr
+	var value sqlgen.Expr
 	if x.Type == schema.Dynamic {
 		value = call("CASE WHEN $1 IS NULL THEN 'null' WHEN starts_with($1, '[') THEN substr($1, 2, length($1) - 2) ELSE $1 END", x.Expr)
 		where = append(where, call("($1 IS NULL OR $1 <> '[]')", x.Expr))
@@ -218,14 +218,11 @@ func makeList(c *Call, nulls, distinct, conditional bool) sqlgen.Expr {
 			value = call("coalesce($1, 'null')", value)
 		}
 	}
-	template := "string_agg($1, ','$o)"
-	var list sqlgen.Expr
-	{
-		list = ordered(c, template, value)
-		if x.Type != schema.Dynamic {
-			list = ordered(c, "list($1$o)", value)
-		}
+	template := "list($1$o)"
+	if x.Type == schema.Dynamic {
+		template = "string_agg($1, ','$o)"
 	}
+	list := ordered(c, template, value)
 	for i, w := range where {
 		if i > 0 {
 			where[0] = c.Op("and", where[0], w)

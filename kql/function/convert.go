@@ -124,7 +124,7 @@ func Convert(d *sqlgen.Dialect, a Arg, t schema.Type) sqlgen.Expr {
 		case schema.Dynamic:
 			return call("kql_dyn_datetime($1)", a.Expr)
 		case schema.Long, schema.Int:
-			return datetimeRange(d, d.Op("sub", d.Op("as_long", a.Expr), sqlgen.Param{Value: -native.MinDatetime, Kind: sqlgen.Long}))
+			return datetimeRange(d.Op("sub", d.Op("as_long", a.Expr), sqlgen.Param{Value: -native.MinDatetime, Kind: sqlgen.Long}))
 		}
 	case schema.Timespan:
 		switch a.Type {
@@ -263,7 +263,7 @@ func toBool(d *sqlgen.Dialect, a Arg) sqlgen.Expr {
 }
 
 // datetimeRange makes a datetime outside the years 1 to 9999 null.
-func datetimeRange(_ *sqlgen.Dialect, e sqlgen.Expr) sqlgen.Expr { return call("kql_in_range($1)", e) }
+func datetimeRange(e sqlgen.Expr) sqlgen.Expr { return call("kql_in_range($1)", e) }
 
 // conversion writes the to...() functions.
 func conversion(t schema.Type) func(*Call) sqlgen.Expr {

@@ -20,8 +20,8 @@ func parsers() []Function {
 		of("parse_version", "t:t", func(a []Value) Value { v, ok := parseVersion(a[0].S); return orNull(text, v, ok) }),
 		of("parse_command_line", "t:t", func(a []Value) Value { return text(parseCommandLine(a[0].S).text()) }),
 		of("format_bytes", "rlt:t", func(a []Value) Value { v, ok := formatBytes(a[0].F, a[1].I, a[2].S); return orNull(text, v, ok) }),
-		of("parse_kv", "tttttb:t", func(a []Value) Value {
-			return text(parseKV(a[0].S, a[1].S, a[2].S, a[3].S, a[4].S, a[5].B).text())
+		of("parse_kv", "ttttt:t", func(a []Value) Value {
+			return text(parseKV(a[0].S, a[1].S, a[2].S, a[3].S, a[4].S).text())
 		}),
 	}
 }
@@ -239,7 +239,7 @@ func formatBytes(size float64, precision int64, unit string) (string, bool) {
 }
 
 // parseKV takes key-value pairs apart; the first value of a key stays.
-func parseKV(s, pairDelimiter, kvDelimiter, quote, escape string, greedy bool) node {
+func parseKV(s, pairDelimiter, kvDelimiter, quote, escape string) node {
 	out := node{kind: jsonObject}
 	add := func(k, v string) {
 		k = strings.TrimSpace(k)
@@ -255,7 +255,6 @@ func parseKV(s, pairDelimiter, kvDelimiter, quote, escape string, greedy bool) n
 		k, v = unquote(strings.TrimSpace(k), quote, escape), unquote(strings.TrimSpace(v), quote, escape)
 		add(k, v)
 	}
-	_ = greedy
 	return out
 }
 
