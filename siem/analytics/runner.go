@@ -162,7 +162,19 @@ func (s *Service) catchUp(ctx context.Context, r *running, head uint64) {
 		}
 		s.mu.Unlock()
 		now := s.db.Now()
-		if !current || !p.enabled || read >= head || now.Before(p.retryAt) || ctx.Err() != nil {
+		if !current || !p.enabled || now.Before(p.retryAt) || ctx.Err() != nil {
+			return
+		}
+		if r.Kind == KindScheduled && !p.windowEnd.IsZero() {
+			if err := s.lookBack(ctx, r, p); err != nil {
+				if ctx.Err() == nil {
+					s.failed(ctx, r, err)
+				}
+				return
+			}
+			continue
+		}
+		if read >= head {
 			return
 		}
 		upTo := min(head, read+step)
@@ -180,6 +192,21 @@ func (s *Service) catchUp(ctx context.Context, r *running, head uint64) {
 			return
 		}
 	}
+}
+
+// lookBack evaluates, once, the rows that were there when the rule was switched on: those of its last period. Of more
+// results than one step may have, the rest is left.
+func (s *Service) lookBack(ctx context.Context, r *running, p progress) error {
+	limited, cancel := context.WithTimeout(ctx, windowTime)
+	defer cancel()
+	from := p.windowEnd.Add(-time.Duration(r.QueryPeriod))
+	result, err := s.o.Log.Run(limited, Request{Text: s.text(r), Now: p.windowEnd, From: &from, IngestUpTo: &p.watermark, MaxRows: ingestRows})
+	if err != nil {
+		return err
+	}
+	context := run{workspace: s.o.Workspace, rule: r.loaded, now: p.windowEnd, ordinal: p.produced}
+	found := context.alerts(&table{result.Columns, result.Rows})
+	return s.commit(ctx, r, p, outcome{found: found, upTo: p.watermark, results: len(result.Rows)})
 }
 
 // ingestStep evaluates the rows in (after, upTo]. narrow says that there were too many results for one step.

@@ -274,8 +274,8 @@ func (s *Service) ordered() []*running {
 	return all
 }
 
-// SetEnabled switches a rule. One that is switched on starts with the next row that arrives and, if it is
-// scheduled, with a window that ends now.
+// SetEnabled switches a rule. The incident-creation rule starts with the next row that arrives; a Scheduled one with a
+// window that ends now.
 func (s *Service) SetEnabled(ctx context.Context, id string, on bool, by string) error {
 	s.mu.Lock()
 	r := s.rules[id]
@@ -301,7 +301,7 @@ func (s *Service) SetEnabled(ctx context.Context, id string, on bool, by string)
 		}
 		p.enabled = on
 		if on {
-			p.start(head)
+			p.start(r.loaded, head, tx.Now())
 		}
 		if err := tx.Audit(ctx, state.Audit{Actor: by, Action: "rule.enable", Target: r.Name, Result: "ok", Detail: fmt.Sprint(on)}); err != nil {
 			return err
@@ -318,10 +318,14 @@ func (s *Service) SetEnabled(ctx context.Context, id string, on bool, by string)
 	return nil
 }
 
-// start forgets what a rule read before: it begins behind the newest row.
-func (p *progress) start(head uint64) {
+// start forgets what a rule read before: it begins behind the newest row. A Scheduled rule that runs at ingestion also
+// looks back once, over its period; until it has, its window's end is the time of the start.
+func (p *progress) start(l *loaded, head uint64, now time.Time) {
 	p.watermark, p.windowEnd, p.suppressedUntil, p.retryAt = head, time.Time{}, time.Time{}, time.Time{}
 	p.failures, p.lastError = 0, ""
+	if l.atIngest && l.Kind == KindScheduled {
+		p.windowEnd = state.Time(state.Ticks(now))
+	}
 }
 
 // InvalidRule wraps what is wrong with a rule a user sent.
@@ -366,7 +370,7 @@ func (s *Service) Put(ctx context.Context, id string, source []byte, by string) 
 			return err
 		}
 		p.enabled = l.Enabled == nil || *l.Enabled
-		p.start(head)
+		p.start(r.loaded, head, tx.Now())
 		r.p, r.read = p, p.watermark
 		if err := tx.Audit(ctx, state.Audit{Actor: by, Action: "rule.put", Target: l.Name, Result: "ok", Detail: id}); err != nil {
 			return err
