@@ -9,13 +9,12 @@ STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Packages where goroutines meet; the race detector runs on these.
 RACE := ./event/... ./sensor/spool/... ./sensor/uplink/... ./sensor ./fleet/... ./siem/... ./cmd/otus/...
 
-.PHONY: demo test check lint race bench build web web-test sensor generate kill-test kql-score clean
+.PHONY: bin/otus demo test check lint race bench build web web-test sensor generate kill-test kql-score clean
 
 demo: build ## build everything and run the simulated plant: http://127.0.0.1:8080
 	bin/otus demo
 
-build: web ## bin/otus, and the static sensor for amd64 and arm64
-	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/otus ./cmd/otus
+build: bin/otus ## bin/otus, and the static sensor for amd64 and arm64
 	@$(MAKE) --no-print-directory sensor
 
 sensor:
@@ -38,8 +37,11 @@ test: web ## every test; those that need Chromium or the shared captures skip wh
 	go test -timeout 20m ./...
 	@$(MAKE) --no-print-directory web-test
 
-web-test: web
-	cd web && npm test --silent && npm run --silent test:browser
+web-test: bin/otus
+	cd web && npm test --silent && npm run --silent test:browser && npm run --silent test:real
+
+bin/otus: web
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/otus ./cmd/otus
 
 check: lint race test ## what must be green before a change goes in
 
