@@ -136,7 +136,11 @@ func (b *binder) statement(s statement) *relation {
 			b.scope.set(q.Name.Name, &variable{value: &v})
 		}
 	case *setStatement:
-		// Settings of Kusto's engine steer its work, not the answer.
+		// Settings of Kusto's engine steer its work, not the answer, but for these.
+		switch strings.ToLower(s.Name) {
+		case "query_now", "query_datetimescope_from", "query_datetimescope_to", "query_datetimescope_column", "query_take_max_records", "truncationmaxrecords":
+			b.refuse(s.Span, "the setting %s", s.Name)
+		}
 	case *refusedStatement:
 		b.refuse(s.Span, "the statement %s", s.Word)
 	case *queryStatement:
