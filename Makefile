@@ -52,7 +52,7 @@ lint: web ## format, vet, static checks, web types and lint
 	cd web && npm run --silent check
 
 race:
-	go test -race -timeout 20m $(RACE)
+	go test -race -short -timeout 20m $(RACE)
 
 bench: web ## benchmarks; ratios within one run are what counts
 	go test -run '^$$' -bench . -benchmem -timeout 30m ./...
