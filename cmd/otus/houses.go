@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -54,10 +55,11 @@ type houses struct {
 	connector *iot.Connector
 	hub       *siemapi.Hub
 
-	mux     *http.ServeMux
-	running sync.WaitGroup
-	cancel  context.CancelFunc
-	closers []func() error // in order of opening
+	mux      *http.ServeMux
+	running  sync.WaitGroup
+	stopping atomic.Bool
+	cancel   context.CancelFunc
+	closers  []func() error // in order of opening
 }
 
 // openHouses opens all files and joins the services; nothing runs yet.
@@ -376,6 +378,7 @@ func (h *houses) settle(ctx context.Context) error {
 
 // close stops what runs and closes the files, the last opened first.
 func (h *houses) close() error {
+	h.stopping.Store(true)
 	if h.cancel != nil {
 		h.cancel()
 	}
@@ -388,10 +391,11 @@ func (h *houses) close() error {
 	return err
 }
 
-// report logs an error of a service that goes on.
+// report logs an error of a service that goes on. Work that the end of the program cut off is no error: it is done at
+// the next start.
 func (h *houses) report(what string) func(error) {
 	return func(err error) {
-		if !errors.Is(err, context.Canceled) {
+		if !errors.Is(err, context.Canceled) && !h.stopping.Load() {
 			h.log.Warn(what, "error", err)
 		}
 	}

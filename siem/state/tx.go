@@ -50,6 +50,9 @@ func (db *DB) Write(ctx context.Context, f func(ctx context.Context, tx *Tx) err
 		return err
 	}
 	if err := began.Commit(); err != nil {
+		if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+			err = ctx.Err() // the end of the context rolled it back
+		}
 		return fmt.Errorf("commit: %w", err)
 	}
 	if tx.rows > 0 {
