@@ -133,7 +133,8 @@ func TestErrorInTheMiddle(t *testing.T) {
 	if err == nil {
 		_, err = rows.All()
 	}
-	if err == nil || !strings.Contains(err.Error(), "boom") {
+	// DuckDB stops its other threads when one fails; now and then it tells of the stop and not of the cause.
+	if err == nil || !strings.Contains(err.Error(), "boom") && !strings.Contains(err.Error(), "Interrupted") {
 		t.Errorf("got %v", err)
 	}
 	if got := query(t, db, "select 1"); got[0][0] != int64(1) {
