@@ -128,13 +128,13 @@ func TestStreamsManyChunks(t *testing.T) {
 }
 
 func TestErrorInTheMiddle(t *testing.T) {
-	db := open(t, "", Options{})
+	// One thread: of several, DuckDB stops the others when one fails, and may tell of the stop and not of the cause.
+	db := open(t, "", Options{Threads: 1})
 	rows, err := db.Query(t.Context(), "select case when range = 90000 then error('boom') else range::varchar end from range(100000)")
 	if err == nil {
 		_, err = rows.All()
 	}
-	// DuckDB stops its other threads when one fails; now and then it tells of the stop and not of the cause.
-	if err == nil || !strings.Contains(err.Error(), "boom") && !strings.Contains(err.Error(), "Interrupted") {
+	if err == nil || !strings.Contains(err.Error(), "boom") {
 		t.Errorf("got %v", err)
 	}
 	if got := query(t, db, "select 1"); got[0][0] != int64(1) {
