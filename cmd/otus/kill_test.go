@@ -60,7 +60,11 @@ func TestKillLosesNothingAndDoublesNothing(t *testing.T) {
 		}
 	}
 	t.Logf("%d kills over %v, %d of them with frames read and rows missing", kills, length.Round(time.Millisecond), inFlight)
-	if inFlight < kills/3 { // how many it is depends on the machine; a test in which hardly any did would prove little
+	enough := kills / 3 // how many it is depends on the machine; with hardly any the test would prove little
+	if os.Getenv("OTUS_KILLS") != "" {
+		enough = kills * 4 / 5 // asked for as a measurement
+	}
+	if inFlight < enough {
 		t.Errorf("only %d of %d kills hit the run while rows were on their way", inFlight, kills)
 	}
 }
